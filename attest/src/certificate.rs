@@ -1,0 +1,1 @@
+//! Hop certificates: issued around evidence, parsed strictly.

@@ -1,0 +1,1 @@
+//! The key of a hop: ECDSA P-256, made in the process, in memory only.

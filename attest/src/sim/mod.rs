@@ -1,0 +1,1 @@
+//! The simulated platform: evidence in the real format under a root of its own.

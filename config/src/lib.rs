@@ -1,0 +1,1 @@
+//! Routes and policies in TOML: parsed once into what they mean, with every mistake reported at once.

@@ -1,0 +1,1 @@
+//! Attested TLS, the path on the wire, and the relay.
