@@ -1,1 +1,36 @@
 //! The attested path: legs, records, the trailer, and its verification (docs/PROTOCOL.md sections 3 to 6).
+//!
+//! Owns what is said about a path and how it is judged; frames, sessions and sockets are the tunnel's. In order of
+//! reading: [`leg`](leg_context), [`Open`], [`Record`], [`Trailer`], [`verify_path`], [`Path`].
+
+mod codes;
+mod continuity;
+mod error;
+mod fault;
+mod judge;
+mod leg;
+mod merkle;
+mod open;
+mod record;
+mod signed;
+mod standin;
+mod trailer;
+mod verified;
+mod verify;
+
+pub use codes::{CloseReason, Kind};
+pub use error::{Check, PathError, WireError};
+pub use fault::{Fault, MAX_FAULT};
+pub use judge::{LEGACY_ROLE, MAX_CERTIFICATE_LIFE};
+pub use leg::{Challenge, LEG_LABEL, Nonce, RandomError, Side, binder, leaf, leg_context};
+pub use merkle::{MAX_LEAVES, MerklePath, MerkleTree};
+pub use open::{Abort, MAX_HAVE, MAX_HOPS, MAX_OPEN, Open, Start, VERSION};
+pub use record::{
+    AttestedPeer, Counters, Downstream, FreshQuote, MAX_ROLE, Own, PeerVerdict, Receipt, Record, Stage, TlsParameters,
+    Upstream,
+};
+pub use standin::{HopPlace, PathEnd, PolicyError, TrustVector, Verdict};
+pub use signed::{MAX_RECORD, RECORD_AAD, RecordError, SignedRecord};
+pub use trailer::{KnownBlobs, Trailer, TrailerError, TrailerLimits, no_known_blobs};
+pub use verified::{Close, LegacyPeer, Path, PathHop};
+pub use verify::{Expects, FirstLeg, PathInput, verify_path};

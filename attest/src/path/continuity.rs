@@ -1,0 +1,181 @@
+//! A refresh or a final trailer against the preview that was accepted: the same hops on the same legs, and at the end
+//! the same counters.
+
+use std::sync::Arc;
+
+use super::judge::Renewed;
+use super::verify::same;
+use super::{
+    Check, Close, CloseReason, Counters, Downstream, Path, PathError, Receipt, SignedRecord, Stage, Trailer,
+};
+use crate::appraise::TcbStatus;
+use crate::evidence::Evidence;
+use crate::{EvidenceDigest, RecordDigest, Timestamp};
+
+/// Evidence of a path that was accepted: later trailers leave it out.
+pub(super) fn evidence_of(path: Option<&Path>, name: &EvidenceDigest) -> Option<Arc<[u8]>> {
+    let path = path?;
+    let hops = path.hops.iter().map(|hop| &hop.evidence);
+    let mut all = hops.chain(path.legacy.iter().map(|legacy| &legacy.evidence));
+    all.find(|evidence| evidence.digest() == *name).map(|evidence| Evidence::blob(evidence).into())
+}
+
+/// The path as it comes out of a later trailer, hop by hop.
+pub(super) struct Continuation {
+    path: Path,
+    /// Records in the trailer. Invariant: at least 1 and at most the hops of the path.
+    records: usize,
+}
+
+impl Continuation {
+    /// Fewer records than hops are right only where the last one says that the path broke off below it.
+    pub(super) fn new(path: &Path, trailer: &Trailer) -> Result<Self, PathError> {
+        let records = trailer.records();
+        let severed = matches!(
+            records.last().map(|last| &last.record().downstream),
+            Some(Downstream::Severed { .. })
+        );
+        let due = path.hops.len();
+        let right = if severed { records.len() <= due } else { records.len() == due };
+        if !right {
+            return Err(PathError::new(None, Check::SameHops, due, records.len()));
+        }
+        Ok(Self { path: path.clone(), records: records.len() })
+    }
+
+    /// Whether the record continues the hop that the preview had in its place.
+    pub(super) fn check(&self, position: u8, signed: &SignedRecord) -> Result<(), PathError> {
+        let hop = Some(position);
+        let before = self.hop(position);
+        let record = signed.record();
+        same(hop, Check::SameKey, before.kid, signed.kid())?;
+        same(hop, Check::SameLeg, before.leg, record.upstream.leg)?;
+        same(hop, Check::SameEvidence, before.evidence.digest(), record.own.evidence)?;
+        self.same_downstream(position, &record.downstream)?;
+        if record.seq <= before.seq {
+            let expected = format_args!("more than {}", before.seq).to_string();
+            return Err(PathError::new(hop, Check::Seq, expected, record.seq));
+        }
+        match &record.stage {
+            Stage::Refresh { preview, .. } | Stage::Final { preview, .. } => {
+                same(hop, Check::PreviewDigest, before.preview, *preview)
+            }
+            // `check` of the walk lets only the kind through that is due.
+            Stage::Preview | Stage::Forward => Ok(()),
+        }
+    }
+
+    pub(super) fn accept(&mut self, position: u8, signed: &SignedRecord, fresh: Option<(Renewed, Timestamp)>) {
+        let record = signed.record();
+        let hop = &mut self.path.hops[usize::from(position) - 1];
+        hop.record = signed.digest();
+        hop.seq = record.seq;
+        hop.iat_ms = record.iat_ms;
+        hop.downstream = record.downstream.clone();
+        if let Stage::Final { receipt, .. } = &record.stage {
+            hop.receipt = Some(*receipt);
+        }
+        if let Some((fresh, now)) = fresh {
+            hop.appraised = fresh.appraised;
+            hop.verdict = fresh.verdict;
+            hop.fresh_at = Some(now);
+        }
+    }
+
+    pub(super) fn into_path(mut self) -> Path {
+        self.path.sum_up();
+        self.path
+    }
+
+    /// Judges the receipts against one another and against what the verifier counted itself.
+    pub(super) fn close(mut self, counters: Counters) -> Result<Path, PathError> {
+        let receipts: Vec<Receipt> = self.path.hops.iter().take(self.records).filter_map(|hop| hop.receipt).collect();
+        let last = self.records;
+        let close = match &self.path.hops[last - 1].downstream {
+            Downstream::Severed { preview, reason } => {
+                self.severed(last, *preview)?;
+                Close::Severed { after: last as u8, reason: *reason }
+            }
+            _ => match receipts.iter().find(|receipt| receipt.close != CloseReason::Complete) {
+                Some(receipt) => Close::Partial { reason: receipt.close },
+                None => {
+                    for (receipt, position) in receipts.iter().zip(1..) {
+                        if receipt.counters != counters {
+                            let text = |c: Counters| format!("{} up, {} down", c.up, c.down);
+                            let (expected, found) = (text(counters), text(receipt.counters));
+                            return Err(PathError::new(Some(position), Check::Receipt, expected, found));
+                        }
+                    }
+                    Close::Complete { counters }
+                }
+            },
+        };
+        self.path.close = Some(close);
+        Ok(self.into_path())
+    }
+
+    /// The hop that lost the path below it names the record that was there, and calls nothing complete.
+    fn severed(&self, last: usize, preview: RecordDigest) -> Result<(), PathError> {
+        let hop = Some(last as u8);
+        let Some(below) = self.path.hops.get(last) else {
+            return Err(PathError::new(hop, Check::Severed, "the end that the preview had", "a path that broke off"));
+        };
+        same(hop, Check::Severed, below.preview, preview)?;
+        match self.path.hops[last - 1].receipt {
+            Some(Receipt { close: CloseReason::Complete, .. }) => {
+                Err(PathError::new(hop, Check::Severed, "a close reason other than complete", "complete"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn same_downstream(&self, position: u8, found: &Downstream) -> Result<(), PathError> {
+        let before = &self.hop(position).downstream;
+        let same = match (before, found) {
+            (_, Downstream::Severed { .. }) => true,
+            (Downstream::Attested { peer: a, open, .. }, Downstream::Attested { peer: b, open: found, .. }) => {
+                (a.leg, a.key, a.evidence, open) == (b.leg, b.key, b.evidence, found)
+            }
+            (Downstream::Legacy(a), Downstream::Legacy(b)) => {
+                (a.leg, a.key, a.evidence) == (b.leg, b.key, b.evidence)
+            }
+            (Downstream::Terminal(a), Downstream::Terminal(b)) => a == b,
+            _ => false,
+        };
+        if same {
+            return Ok(());
+        }
+        Err(PathError::new(Some(position), Check::SameDownstream, before.summary(), found.summary()))
+    }
+
+    fn hop(&self, position: u8) -> &super::PathHop {
+        &self.path.hops[usize::from(position) - 1]
+    }
+}
+
+impl Path {
+    /// Works out anew what depends on all hops together.
+    pub(super) fn sum_up(&mut self) {
+        let hops = || self.hops.iter().map(|hop| (&hop.verdict, &hop.appraised, &hop.evidence));
+        let all = || hops().chain(self.legacy.iter().map(|l| (&l.verdict, &l.appraised, &l.evidence)));
+        let worst = all().map(|(verdict, ..)| verdict.status).max().unwrap_or(TcbStatus::Revoked);
+        let compared = all().all(|(verdict, ..)| verdict.compared);
+        let simulated = all().any(|(verdict, ..)| verdict.simulated);
+        let ends = all().flat_map(|(_, appraised, evidence)| {
+            [Some(appraised.expires), evidence.claims().hop().map(|claims| claims.not_after)].into_iter().flatten()
+        });
+        let expires = ends.chain([self.expires]).min().unwrap_or(self.expires);
+        (self.worst, self.compared, self.simulated, self.expires) = (worst, compared, simulated, expires);
+    }
+}
+
+impl Downstream {
+    fn summary(&self) -> String {
+        match self {
+            Self::Attested { peer, .. } => format!("hop {} on leg {}", peer.key, peer.leg),
+            Self::Legacy(peer) => format!("legacy peer {} on leg {}", peer.key, peer.leg),
+            Self::Terminal(kind) => format!("terminal {}", super::codes::terminal_name(*kind)),
+            Self::Severed { .. } => "a path that broke off".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Appraisal of one hop of a path: its evidence, what policy says of it, and its fresh quote.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::leg::{Side, binder, leaf};
+use super::record::{AttestedPeer, FreshQuote};
+use super::verify::same;
+use super::{
+    Check, Downstream, Expects, Kind, LegacyPeer, Path, PathError, PathHop, PathInput, Record, Stage, Trailer,
+};
+use crate::appraise::{Appraise, Appraised};
+use crate::evidence::Evidence;
+use super::{HopPlace, PathEnd, Verdict};
+use crate::policy::{Binding, Policy};
+use crate::{EvidenceDigest, KeyId, Timestamp};
+
+/// A certificate may end this long after now at most.
+pub const MAX_CERTIFICATE_LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// The role under which policy judges a peer that states none: the end of a path that does not speak this protocol.
+pub const LEGACY_ROLE: &str = "legacy";
+
+pub(super) struct Judge<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) appraiser: &'a dyn Appraise,
+    pub(super) input: &'a PathInput<'a>,
+    pub(super) trailer: &'a Trailer,
+}
+
+/// A hop that was admitted.
+pub(super) struct Judged {
+    pub(super) evidence: Arc<Evidence>,
+    pub(super) appraised: Arc<Appraised>,
+    pub(super) verdict: Verdict,
+    pub(super) fresh_at: Option<Timestamp>,
+}
+
+/// A fresh quote that was admitted.
+pub(super) struct Renewed {
+    pub(super) appraised: Arc<Appraised>,
+    pub(super) verdict: Verdict,
+}
+
+impl Judge<'_> {
+    /// A hop of a preview: everything is judged.
+    pub(super) fn hop(&self, position: u8, last: bool, record: &Record) -> Result<Judged, PathError> {
+        let hop = Some(position);
+        let evidence = self.evidence(position, Check::EvidenceForm, &record.own.evidence)?;
+        let key = KeyId::of(&record.own.spki);
+        same(hop, Check::EvidenceKey, key, evidence.claims().key())?;
+        let Some(claims) = evidence.claims().hop() else {
+            return Err(PathError::new(hop, Check::HopClaims, "the claim of an inclavared hop", "none"));
+        };
+        same(hop, Check::Role, claims.chain_role.as_str(), record.role.as_str())?;
+        self.not_after(position, claims.not_after)?;
+        let (appraised, verdict) = self.appraise(position, last, &record.role, &evidence)?;
+        self.binding_below(position, record)?;
+        let fresh = self.fresh(position, last, record, &evidence, &appraised)?;
+        let fresh_at = fresh.is_some().then_some(self.input.now);
+        let (appraised, verdict) = fresh.map_or((appraised, verdict), |fresh| (fresh.appraised, fresh.verdict));
+        Ok(Judged { evidence: Arc::new(evidence), appraised, verdict, fresh_at })
+    }
+
+    /// A hop of a later trailer: its evidence was judged with the preview; a fresh quote is judged now.
+    pub(super) fn renewal(&self, position: u8, record: &Record, hop: &PathHop) -> Result<Option<Renewed>, PathError> {
+        let last = matches!(hop.downstream, Downstream::Terminal(_));
+        self.fresh(position, last, record, &hop.evidence, &hop.appraised)
+    }
+
+    /// The attested peer at the end that has no record of its own.
+    pub(super) fn legacy(&self, position: u8, peer: &AttestedPeer) -> Result<LegacyPeer, PathError> {
+        let evidence = self.evidence(position, Check::EvidenceForm, &peer.evidence)?;
+        same(Some(position), Check::EvidenceKey, peer.key, evidence.claims().key())?;
+        let role = evidence.claims().hop().map_or(LEGACY_ROLE, |claims| &claims.chain_role).to_owned();
+        if let Some(claims) = evidence.claims().hop() {
+            self.not_after(position, claims.not_after)?;
+        }
+        let (appraised, verdict) = self.appraise(position, true, &role, &evidence)?;
+        Ok(LegacyPeer { kid: peer.key, leg: peer.leg, evidence: Arc::new(evidence), appraised, verdict })
+    }
+
+    /// Sums up the hops of an accepted preview.
+    pub(super) fn conclude(&self, hops: Vec<PathHop>, end: PathEnd, legacy: Option<LegacyPeer>) -> Path {
+        let now = self.input.now;
+        let mut path = Path {
+            session: self.input.nonce.session(),
+            hops,
+            end,
+            legacy,
+            worst: crate::appraise::TcbStatus::UpToDate,
+            compared: true,
+            simulated: false,
+            accepted_at: now,
+            expires: now.plus(self.policy.max_path_age),
+            close: None,
+        };
+        path.sum_up();
+        path
+    }
+
+    fn evidence(&self, position: u8, check: Check, name: &EvidenceDigest) -> Result<Evidence, PathError> {
+        // `Trailer::decode` lets no evidence be missing that a record names.
+        let blob = self.trailer.blob(name).ok_or_else(|| PathError::new(None, Check::BlobMissing, name, "none"))?;
+        Evidence::decode(blob).map_err(|error| PathError::of_evidence(position, check, &error))
+    }
+
+    fn not_after(&self, position: u8, not_after: Timestamp) -> Result<(), PathError> {
+        let (now, latest) = (self.input.now, self.input.now.plus(MAX_CERTIFICATE_LIFE));
+        if not_after < now || not_after > latest {
+            let expected = format_args!("{now} to {latest}").to_string();
+            return Err(PathError::new(Some(position), Check::NotAfter, expected, not_after));
+        }
+        Ok(())
+    }
+
+    fn appraise(
+        &self,
+        position: u8,
+        last: bool,
+        role: &str,
+        evidence: &Evidence,
+    ) -> Result<(Arc<Appraised>, Verdict), PathError> {
+        let now = self.input.now;
+        let appraised = self
+            .appraiser
+            .appraise(evidence, now)
+            .map_err(|error| PathError::of_appraisal(position, Check::Appraisal, error))?;
+        let place = HopPlace { position, last, role };
+        let verdict = self
+            .policy
+            .admit(&place, &appraised, evidence.claims(), now)
+            .map_err(|error| PathError::of_policy(Some(position), Check::Policy, error))?;
+        Ok((appraised, verdict))
+    }
+
+    /// A hop may not have asked less of the path below than the verifier's policy does.
+    fn binding_below(&self, position: u8, record: &Record) -> Result<(), PathError> {
+        match &record.downstream {
+            Downstream::Attested { binding, .. } if *binding < self.policy.binding => {
+                let (expected, found) = (binding_name(self.policy.binding), binding_name(*binding));
+                Err(PathError::new(Some(position), Check::BindingLevel, expected, found))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A fresh quote over this record's leg: demanded by the policy's binding level, verified wherever it is.
+    fn fresh(
+        &self,
+        position: u8,
+        last: bool,
+        record: &Record,
+        evidence: &Evidence,
+        appraised: &Appraised,
+    ) -> Result<Option<Renewed>, PathError> {
+        let hop = Some(position);
+        let Some(fresh) = &record.own.fresh else {
+            if self.demands_fresh() {
+                let expected = format_args!("a fresh quote ({})", binding_name(self.policy.binding)).to_string();
+                return Err(PathError::new(hop, Check::BindingLevel, expected, "none"));
+            }
+            return Ok(None);
+        };
+        let quoted = self.evidence(position, Check::FreshForm, &fresh.evidence)?;
+        same(hop, Check::FreshKey, evidence.claims().key(), quoted.claims().key())?;
+        let root = merkle_root(record, fresh);
+        if quoted.claims().nonce() != Some(root) {
+            let found = quoted.claims().nonce().map_or_else(|| "none".to_owned(), |nonce| nonce.to_string());
+            return Err(PathError::new(hop, Check::FreshNonce, root, found));
+        }
+        let now = self.input.now;
+        let renewed = self
+            .appraiser
+            .appraise(&quoted, now)
+            .map_err(|error| PathError::of_appraisal(position, Check::FreshAppraisal, error))?;
+        same_identity(position, appraised, &renewed)?;
+        let place = HopPlace { position, last, role: &record.role };
+        // The configuration is what the certificate's evidence says: a fresh quote need not repeat it.
+        let verdict = self
+            .policy
+            .admit(&place, &renewed, evidence.claims(), now)
+            .map_err(|error| PathError::of_policy(hop, Check::Policy, error))?;
+        Ok(Some(Renewed { appraised: renewed, verdict }))
+    }
+
+    fn demands_fresh(&self) -> bool {
+        match self.input.expects {
+            Expects::Preview => self.policy.binding == Binding::Quote,
+            Expects::Refresh { .. } => self.policy.binding >= Binding::KeyAudit,
+            Expects::Final { .. } => false,
+        }
+    }
+}
+
+/// What the nonce of a fresh quote has to be.
+fn merkle_root(record: &Record, fresh: &FreshQuote) -> crate::Digest {
+    let challenge = match &record.stage {
+        Stage::Refresh { challenge, .. } => challenge.as_ref(),
+        _ => None,
+    };
+    let side = if record.kind() == Kind::Forward { Side::Client } else { Side::Server };
+    let binder = binder(side, record.upstream.leg, record.upstream.open, KeyId::of(&record.own.spki));
+    fresh.path.root(&leaf(binder, record.kind(), record.seq, challenge))
+}
+
+/// A fresh quote speaks of the same code on the same machine, under the same root.
+fn same_identity(position: u8, certified: &Appraised, fresh: &Appraised) -> Result<(), PathError> {
+    let differs = |what| {
+        let expected = format_args!("the {what} of the certificate's evidence").to_string();
+        Err(PathError::new(Some(position), Check::FreshIdentity, expected, "another"))
+    };
+    if (certified.tee, certified.root) != (fresh.tee, fresh.root) {
+        return differs("TEE");
+    }
+    if certified.code != fresh.code || certified.debug != fresh.debug {
+        return differs("code");
+    }
+    if certified.platform.ids != fresh.platform.ids {
+        return differs("platform");
+    }
+    Ok(())
+}
+
+pub(super) const fn binding_name(binding: Binding) -> &'static str {
+    match binding {
+        Binding::Key => "key",
+        Binding::KeyAudit => "key+audit",
+        Binding::Quote => "quote",
+    }
+}

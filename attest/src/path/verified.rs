@@ -1,0 +1,119 @@
+//! A verified path: what the verifier knows once everything has held.
+
+use std::sync::Arc;
+
+use super::record::{AttestedPeer, Counters, PeerVerdict};
+use super::{CloseReason, Downstream, Receipt, TlsParameters};
+use crate::appraise::{Appraised, TcbStatus};
+use crate::evidence::Evidence;
+use super::{PathEnd, Verdict};
+use crate::policy::Binding;
+use crate::{KeyId, LegId, OpenDigest, PolicyDigest, Reason, RecordDigest, SessionId, Timestamp};
+
+/// A path of which every hop was verified and appraised by the holder of this value.
+#[derive(Clone, Debug)]
+pub struct Path {
+    pub session: SessionId,
+    /// H1 first. Invariant: not empty.
+    pub hops: Vec<PathHop>,
+    pub end: PathEnd,
+    /// The peer at the end of a path that ends in one which does not speak this protocol.
+    pub legacy: Option<LegacyPeer>,
+    /// The worst TCB status of the path.
+    pub worst: TcbStatus,
+    /// Reference values were compared at every hop.
+    pub compared: bool,
+    /// Some evidence is of a simulated platform.
+    pub simulated: bool,
+    /// When the preview was accepted.
+    pub accepted_at: Timestamp,
+    /// The earliest end of everything that this rests on: certificates, collateral, the policy's path age.
+    pub expires: Timestamp,
+    /// How it ended: after the final trailer.
+    pub close: Option<Close>,
+}
+
+/// One hop of a verified path.
+#[derive(Clone, Debug)]
+pub struct PathHop {
+    /// 1 is next to the verifier.
+    pub position: u8,
+    pub role: String,
+    pub kid: KeyId,
+    /// The leg on which it is the server.
+    pub leg: LegId,
+    pub open: OpenDigest,
+    pub tls: TlsParameters,
+    pub evidence: Arc<Evidence>,
+    pub appraised: Arc<Appraised>,
+    pub verdict: Verdict,
+    /// When a fresh quote over this leg was last verified.
+    pub fresh_at: Option<Timestamp>,
+    /// The newest record, and the one of the preview.
+    pub record: RecordDigest,
+    pub preview: RecordDigest,
+    pub seq: u64,
+    /// The hop's own clock; advisory.
+    pub iat_ms: u64,
+    pub downstream: Downstream,
+    pub receipt: Option<Receipt>,
+}
+
+/// An attested peer without records.
+#[derive(Clone, Debug)]
+pub struct LegacyPeer {
+    pub kid: KeyId,
+    pub leg: LegId,
+    pub evidence: Arc<Evidence>,
+    pub appraised: Arc<Appraised>,
+    pub verdict: Verdict,
+}
+
+/// How a path ended. Only `Complete` is a receipt for everything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Close {
+    /// END went both ways and every hop counted what the verifier counted.
+    Complete { counters: Counters },
+    /// Some hop ended it early: counters were not compared.
+    Partial { reason: CloseReason },
+    /// The path broke off below hop `after`.
+    Severed { after: u8, reason: Reason },
+}
+
+impl Path {
+    /// Whether everything that the path rests on still holds at `now`. Checked again at START.
+    pub fn is_current(&self, now: Timestamp) -> bool {
+        now <= self.expires
+    }
+
+    /// What the hop above says of this path in its own record, `binding` being what it asked for.
+    pub fn as_downstream(&self, policy: PolicyDigest, binding: Binding) -> Downstream {
+        let first = &self.hops[0];
+        let peer = AttestedPeer {
+            leg: first.leg,
+            key: first.kid,
+            evidence: first.evidence.digest(),
+            verdict: PeerVerdict::from(&first.verdict),
+            policy,
+            collateral: first.appraised.collateral,
+            appraised_at: first.appraised.appraised_at,
+        };
+        Downstream::Attested { peer, open: first.open, binding, next: first.record }
+    }
+
+    /// What the hop above says in its final record when this path broke off.
+    pub fn as_severed(&self, reason: Reason) -> Downstream {
+        Downstream::Severed { preview: self.hops[0].preview, reason }
+    }
+}
+
+impl From<&Verdict> for PeerVerdict {
+    fn from(verdict: &Verdict) -> Self {
+        Self {
+            status: verdict.status.name().to_owned(),
+            trust: verdict.trust.to_array(),
+            compared: verdict.compared,
+            simulated: verdict.simulated,
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Builds whole paths of any length with real keys and real evidence, and lets a test spoil any record before it is
+//! signed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use inclavared_attest::attester::{Attester, UserData};
+use inclavared_attest::evidence::{Claims, Evidence, HopClaims};
+use inclavared_attest::hop_key::HopKey;
+use inclavared_attest::path::{
+    AttestedPeer, Challenge, CloseReason, Counters, Downstream, Expects, FirstLeg, FreshQuote, MerkleTree, Nonce, Open,
+    Own, Path, PathInput, PeerVerdict, Receipt, Record, Side, SignedRecord, Stage, TlsParameters, Trailer,
+    TrailerLimits, Upstream, binder, leaf, no_known_blobs,
+};
+use inclavared_attest::policy::{Binding, TerminalKind};
+use inclavared_attest::{
+    CollateralDigest, ConfigDigest, Digest, EvidenceDigest, KeyId, LegId, OpenDigest, PolicyDigest, Timestamp,
+};
+
+/// A verifier and the hops below it.
+pub struct Chain {
+    pub now: Timestamp,
+    pub nonce: Nonce,
+    /// The verifier's own key, where it shows one.
+    pub client: Option<HopKey>,
+    pub hops: Vec<ChainHop>,
+    pub end: Downstream,
+    /// What the hops' own policies ask of the path below.
+    pub binding: Binding,
+}
+
+pub struct ChainHop {
+    pub key: HopKey,
+    pub role: String,
+    pub evidence: Evidence,
+    pub leg: LegId,
+    /// The payload of the OPEN that reached it.
+    pub open: Vec<u8>,
+    pub attester: Arc<dyn Attester>,
+}
+
+/// Spoils nothing.
+pub fn untouched(_: u8, _: &mut Record) {}
+
+impl Chain {
+    /// One hop for each attester, the last one in the role `workload`.
+    pub fn new(now: Timestamp, attesters: &[Arc<dyn Attester>]) -> Self {
+        let nonce = Nonce::generate().unwrap();
+        let mut chain = Self {
+            now,
+            nonce,
+            client: None,
+            hops: Vec::new(),
+            end: Downstream::Terminal(TerminalKind::Workload),
+            binding: Binding::Key,
+        };
+        for (i, attester) in attesters.iter().enumerate() {
+            let role = match i {
+                _ if i + 1 == attesters.len() => "workload",
+                0 => "ingress",
+                _ => "relay",
+            };
+            let key = HopKey::generate().unwrap();
+            let evidence = evidence(attester.as_ref(), &key, Some(hop_claims(role, now)), None);
+            let open = Open {
+                versions: vec![1],
+                nonce,
+                binding: Binding::Key,
+                route: None,
+                policy: None,
+                ttl: 8 - i as u8,
+                visited: chain.hops.iter().map(|hop| hop.key.kid()).collect(),
+                have: vec![],
+            };
+            let leg = LegId(Digest::of(&[&open.encode()[..], key.spki()].concat()));
+            let attester = attester.clone();
+            chain.hops.push(ChainHop { key, role: role.to_owned(), evidence, leg, open: open.encode(), attester });
+        }
+        chain
+    }
+
+    pub fn preview(&self) -> Trailer {
+        self.preview_with(&untouched)
+    }
+
+    /// `spoil` sees each record, with its position, before it is signed.
+    pub fn preview_with(&self, spoil: &dyn Fn(u8, &mut Record)) -> Trailer {
+        self.build(&|_| Stage::Preview, 0, spoil)
+    }
+
+    pub fn refresh_with(
+        &self,
+        path: &Path,
+        challenge: Option<Challenge>,
+        spoil: &dyn Fn(u8, &mut Record),
+    ) -> Trailer {
+        let seq = path.hops[0].seq + 1;
+        self.build(&|i| Stage::Refresh { preview: path.hops[i].preview, challenge }, seq, spoil)
+    }
+
+    pub fn final_with(&self, path: &Path, counters: Counters, spoil: &dyn Fn(u8, &mut Record)) -> Trailer {
+        let receipt = Receipt { counters, close: CloseReason::Complete };
+        let seq = path.hops[0].seq + 1;
+        self.build(&|i| Stage::Final { preview: path.hops[i].preview, receipt }, seq, spoil)
+    }
+
+    fn build(&self, stage: &dyn Fn(usize) -> Stage, seq: u64, spoil: &dyn Fn(u8, &mut Record)) -> Trailer {
+        let mut below: Option<Trailer> = None;
+        for i in (0..self.hops.len()).rev() {
+            let hop = &self.hops[i];
+            let mut record = self.record(i, stage(i), seq, below.as_ref().map(|trailer| &trailer.records()[0]));
+            spoil(i as u8 + 1, &mut record);
+            let record = record.sign(&hop.key).unwrap();
+            let blob: Arc<[u8]> = hop.evidence.blob().into();
+            below = Some(match below {
+                None => Trailer::new(record, [blob]),
+                Some(mut trailer) => {
+                    trailer.prepend(record, [blob]);
+                    trailer
+                }
+            });
+        }
+        below.unwrap()
+    }
+
+    fn record(&self, i: usize, stage: Stage, seq: u64, below: Option<&SignedRecord>) -> Record {
+        let hop = &self.hops[i];
+        let peer = match i {
+            0 => self.client.as_ref().map(HopKey::kid),
+            _ => Some(self.hops[i - 1].key.kid()),
+        };
+        let downstream = match (self.hops.get(i + 1), below) {
+            (Some(next), Some(record)) => Downstream::Attested {
+                peer: peer_of(next.leg, next.key.kid(), next.evidence.digest(), self.now),
+                open: OpenDigest::of(&next.open),
+                binding: self.binding,
+                next: record.digest(),
+            },
+            _ => self.end.clone(),
+        };
+        Record {
+            stage,
+            role: hop.role.clone(),
+            session: self.nonce.session(),
+            depth: (self.hops.len() - i - 1) as u8,
+            seq,
+            iat_ms: self.now.0 * 1000,
+            own: Own { spki: hop.key.spki().to_vec(), evidence: hop.evidence.digest(), fresh: None },
+            upstream: Upstream {
+                leg: hop.leg,
+                peer,
+                open: OpenDigest::of(&hop.open),
+                tls: TlsParameters { suite: 0x1301, group: 0x11ec, alpn: b"inclavared/1".to_vec() },
+            },
+            downstream,
+        }
+    }
+
+    /// What the verifier holds against the trailer.
+    pub fn input<'a>(&'a self, trailer: &'a [u8], expects: Expects<'a>) -> PathInput<'a> {
+        let first = &self.hops[0];
+        PathInput {
+            trailer,
+            limits: TrailerLimits::DEFAULT,
+            expects,
+            nonce: self.nonce,
+            leg: FirstLeg { id: first.leg, spki: first.key.spki(), evidence: first.evidence.blob() },
+            own: self.client.as_ref().map(HopKey::kid),
+            open: OpenDigest::of(&first.open),
+            now: self.now,
+            known: &no_known_blobs,
+        }
+    }
+}
+
+impl ChainHop {
+    /// A fresh quote over `record`, in a tree with two other leaves. Gives the evidence, to be added as a blob.
+    pub fn renew(&self, record: &mut Record) -> Evidence {
+        let challenge = match &record.stage {
+            Stage::Refresh { challenge, .. } => challenge.as_ref(),
+            _ => None,
+        };
+        let binder = binder(Side::Server, record.upstream.leg, record.upstream.open, self.key.kid());
+        let leaf = leaf(binder, record.kind(), record.seq, challenge);
+        let tree = MerkleTree::new(&[Digest::of(b"one"), Digest::of(b"two"), leaf]).unwrap();
+        let evidence = evidence(self.attester.as_ref(), &self.key, None, Some(tree.root()));
+        record.own.fresh = Some(FreshQuote { evidence: evidence.digest(), path: tree.path(2).unwrap() });
+        evidence
+    }
+}
+
+pub fn hop_claims(role: &str, now: Timestamp) -> HopClaims {
+    HopClaims {
+        version: HopClaims::VERSION,
+        chain_role: role.to_owned(),
+        policy_digest: PolicyDigest::of(b"policy"),
+        not_after: now.plus(Duration::from_secs(12 * 60)),
+        config_digest: ConfigDigest::of(b"configuration"),
+    }
+}
+
+pub fn evidence(attester: &dyn Attester, key: &HopKey, hop: Option<HopClaims>, nonce: Option<Digest>) -> Evidence {
+    let claims = Claims::new(key.kid(), hop, nonce);
+    let quote = attester.quote(&UserData::of(&claims)).unwrap();
+    Evidence::new(attester.tag(), quote, claims).unwrap()
+}
+
+pub fn peer_of(leg: LegId, key: KeyId, evidence: EvidenceDigest, now: Timestamp) -> AttestedPeer {
+    AttestedPeer {
+        leg,
+        key,
+        evidence,
+        verdict: PeerVerdict { status: "UpToDate".to_owned(), trust: [0; 8], compared: false, simulated: true },
+        policy: PolicyDigest::of(b"policy"),
+        collateral: CollateralDigest::of(b"collateral"),
+        appraised_at: now,
+    }
+}

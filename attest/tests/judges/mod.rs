@@ -1,0 +1,1 @@
+//! The appraiser and the policy of these tests.
