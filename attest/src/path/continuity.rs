@@ -50,7 +50,11 @@ impl Continuation {
         let record = signed.record();
         same(hop, Check::SameKey, before.kid, signed.kid())?;
         same(hop, Check::SameLeg, before.leg, record.upstream.leg)?;
+        if before.open != record.upstream.open {
+            return Err(PathError::new(hop, Check::SameLeg, before.open, record.upstream.open));
+        }
         same(hop, Check::SameEvidence, before.evidence.digest(), record.own.evidence)?;
+        same(hop, Check::Role, before.role.as_str(), record.role.as_str())?;
         self.same_downstream(position, &record.downstream)?;
         if record.seq <= before.seq {
             let expected = format_args!("more than {}", before.seq).to_string();

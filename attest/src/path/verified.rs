@@ -1,5 +1,6 @@
 //! A verified path: what the verifier knows once everything has held.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::record::{AttestedPeer, Counters, PeerVerdict};
@@ -34,7 +35,7 @@ pub struct Path {
 }
 
 /// One hop of a verified path.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PathHop {
     /// 1 is next to the verifier.
     pub position: u8,
@@ -60,7 +61,7 @@ pub struct PathHop {
 }
 
 /// An attested peer without records.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LegacyPeer {
     pub kid: KeyId,
     pub leg: LegId,
@@ -104,6 +105,31 @@ impl Path {
     /// What the hop above says in its final record when this path broke off.
     pub fn as_severed(&self, reason: Reason) -> Downstream {
         Downstream::Severed { preview: self.hops[0].preview, reason }
+    }
+}
+
+impl fmt::Debug for PathHop {
+    /// Without the evidence, which has kilobytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PathHop")
+            .field("position", &self.position)
+            .field("role", &self.role)
+            .field("kid", &self.kid)
+            .field("leg", &self.leg)
+            .field("verdict", &self.verdict)
+            .field("seq", &self.seq)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LegacyPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kid, leg, verdict, .. } = self;
+        f.debug_struct("LegacyPeer")
+            .field("kid", kid)
+            .field("leg", leg)
+            .field("verdict", verdict)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,14 +1,18 @@
 //! Builds whole paths of any length with real keys and real evidence, and lets a test spoil any record before it is
 //! signed.
 
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use inclavared_attest::attester::{Attester, UserData};
+use inclavared_attest::certificate;
+use inclavared_attest::dcbor::Writer;
 use inclavared_attest::evidence::{Claims, Evidence, HopClaims};
 use inclavared_attest::hop_key::HopKey;
 use inclavared_attest::path::{
-    AttestedPeer, Challenge, CloseReason, Counters, Downstream, Expects, FirstLeg, FreshQuote, MerkleTree, Nonce, Open,
+    AttestedPeer, Challenge, CloseReason, Counters, Downstream, Expects, FirstLeg, FreshQuote, Kind, MerkleTree, Nonce, Open,
     Own, Path, PathInput, PeerVerdict, Receipt, Record, Side, SignedRecord, Stage, TlsParameters, Trailer,
     TrailerLimits, Upstream, binder, leaf, no_known_blobs,
 };
@@ -18,33 +22,35 @@ use inclavared_attest::{
 };
 
 /// A verifier and the hops below it.
-pub struct Chain {
-    pub now: Timestamp,
-    pub nonce: Nonce,
+#[derive(Clone)]
+pub(crate) struct Chain {
+    pub(crate) now: Timestamp,
+    pub(crate) nonce: Nonce,
     /// The verifier's own key, where it shows one.
-    pub client: Option<HopKey>,
-    pub hops: Vec<ChainHop>,
-    pub end: Downstream,
+    pub(crate) client: Option<Arc<HopKey>>,
+    pub(crate) hops: Vec<ChainHop>,
+    pub(crate) end: Downstream,
     /// What the hops' own policies ask of the path below.
-    pub binding: Binding,
+    pub(crate) binding: Binding,
 }
 
-pub struct ChainHop {
-    pub key: HopKey,
-    pub role: String,
-    pub evidence: Evidence,
-    pub leg: LegId,
+#[derive(Clone)]
+pub(crate) struct ChainHop {
+    pub(crate) key: Arc<HopKey>,
+    pub(crate) role: String,
+    pub(crate) evidence: Evidence,
+    pub(crate) leg: LegId,
     /// The payload of the OPEN that reached it.
-    pub open: Vec<u8>,
-    pub attester: Arc<dyn Attester>,
+    pub(crate) open: Vec<u8>,
+    pub(crate) attester: Arc<dyn Attester>,
 }
 
 /// Spoils nothing.
-pub fn untouched(_: u8, _: &mut Record) {}
+pub(crate) fn untouched(_: u8, _: &mut Record) {}
 
 impl Chain {
     /// One hop for each attester, the last one in the role `workload`.
-    pub fn new(now: Timestamp, attesters: &[Arc<dyn Attester>]) -> Self {
+    pub(crate) fn new(now: Timestamp, attesters: &[Arc<dyn Attester>]) -> Self {
         let nonce = Nonce::generate().unwrap();
         let mut chain = Self {
             now,
@@ -60,8 +66,10 @@ impl Chain {
                 0 => "ingress",
                 _ => "relay",
             };
-            let key = HopKey::generate().unwrap();
-            let evidence = evidence(attester.as_ref(), &key, Some(hop_claims(role, now)), None);
+            let key = Arc::new(HopKey::generate().unwrap());
+            // As it comes out of the handshake: from the certificate, parsed strictly.
+            let issued = certificate::issue(&key, attester.as_ref(), hop_claims(role, now), now).unwrap();
+            let evidence = certificate::parse(issued.der(), now).unwrap().evidence.unwrap();
             let open = Open {
                 versions: vec![1],
                 nonce,
@@ -79,16 +87,16 @@ impl Chain {
         chain
     }
 
-    pub fn preview(&self) -> Trailer {
+    pub(crate) fn preview(&self) -> Trailer {
         self.preview_with(&untouched)
     }
 
     /// `spoil` sees each record, with its position, before it is signed.
-    pub fn preview_with(&self, spoil: &dyn Fn(u8, &mut Record)) -> Trailer {
+    pub(crate) fn preview_with(&self, spoil: &dyn Fn(u8, &mut Record)) -> Trailer {
         self.build(&|_| Stage::Preview, 0, spoil)
     }
 
-    pub fn refresh_with(
+    pub(crate) fn refresh_with(
         &self,
         path: &Path,
         challenge: Option<Challenge>,
@@ -98,7 +106,7 @@ impl Chain {
         self.build(&|i| Stage::Refresh { preview: path.hops[i].preview, challenge }, seq, spoil)
     }
 
-    pub fn final_with(&self, path: &Path, counters: Counters, spoil: &dyn Fn(u8, &mut Record)) -> Trailer {
+    pub(crate) fn final_with(&self, path: &Path, counters: Counters, spoil: &dyn Fn(u8, &mut Record)) -> Trailer {
         let receipt = Receipt { counters, close: CloseReason::Complete };
         let seq = path.hops[0].seq + 1;
         self.build(&|i| Stage::Final { preview: path.hops[i].preview, receipt }, seq, spoil)
@@ -126,7 +134,7 @@ impl Chain {
     fn record(&self, i: usize, stage: Stage, seq: u64, below: Option<&SignedRecord>) -> Record {
         let hop = &self.hops[i];
         let peer = match i {
-            0 => self.client.as_ref().map(HopKey::kid),
+            0 => self.client.as_ref().map(|key| key.kid()),
             _ => Some(self.hops[i - 1].key.kid()),
         };
         let downstream = match (self.hops.get(i + 1), below) {
@@ -157,7 +165,7 @@ impl Chain {
     }
 
     /// What the verifier holds against the trailer.
-    pub fn input<'a>(&'a self, trailer: &'a [u8], expects: Expects<'a>) -> PathInput<'a> {
+    pub(crate) fn input<'a>(&'a self, trailer: &'a [u8], expects: Expects<'a>) -> PathInput<'a> {
         let first = &self.hops[0];
         PathInput {
             trailer,
@@ -165,7 +173,7 @@ impl Chain {
             expects,
             nonce: self.nonce,
             leg: FirstLeg { id: first.leg, spki: first.key.spki(), evidence: first.evidence.blob() },
-            own: self.client.as_ref().map(HopKey::kid),
+            own: self.client.as_ref().map(|key| key.kid()),
             open: OpenDigest::of(&first.open),
             now: self.now,
             known: &no_known_blobs,
@@ -175,7 +183,7 @@ impl Chain {
 
 impl ChainHop {
     /// A fresh quote over `record`, in a tree with two other leaves. Gives the evidence, to be added as a blob.
-    pub fn renew(&self, record: &mut Record) -> Evidence {
+    pub(crate) fn renew(&self, record: &mut Record) -> Evidence {
         let challenge = match &record.stage {
             Stage::Refresh { challenge, .. } => challenge.as_ref(),
             _ => None,
@@ -189,7 +197,18 @@ impl ChainHop {
     }
 }
 
-pub fn hop_claims(role: &str, now: Timestamp) -> HopClaims {
+/// A trailer of any parts, right or wrong.
+pub(crate) fn raw(kind: Kind, records: &[&SignedRecord], blobs: &[&[u8]]) -> Vec<u8> {
+    let blobs: BTreeMap<Digest, &[u8]> = blobs.iter().map(|blob| (Digest::of(blob), *blob)).collect();
+    let mut w = Writer::new();
+    w.array(4).uint(1).uint(kind.code()).array(records.len());
+    records.iter().for_each(|record| _ = w.bytes(record.bytes()));
+    w.map_header(blobs.len());
+    blobs.iter().for_each(|(name, blob)| _ = w.bytes(name.as_bytes()).bytes(blob));
+    w.finish()
+}
+
+pub(crate) fn hop_claims(role: &str, now: Timestamp) -> HopClaims {
     HopClaims {
         version: HopClaims::VERSION,
         chain_role: role.to_owned(),
@@ -199,13 +218,13 @@ pub fn hop_claims(role: &str, now: Timestamp) -> HopClaims {
     }
 }
 
-pub fn evidence(attester: &dyn Attester, key: &HopKey, hop: Option<HopClaims>, nonce: Option<Digest>) -> Evidence {
+pub(crate) fn evidence(attester: &dyn Attester, key: &HopKey, hop: Option<HopClaims>, nonce: Option<Digest>) -> Evidence {
     let claims = Claims::new(key.kid(), hop, nonce);
     let quote = attester.quote(&UserData::of(&claims)).unwrap();
     Evidence::new(attester.tag(), quote, claims).unwrap()
 }
 
-pub fn peer_of(leg: LegId, key: KeyId, evidence: EvidenceDigest, now: Timestamp) -> AttestedPeer {
+pub(crate) fn peer_of(leg: LegId, key: KeyId, evidence: EvidenceDigest, now: Timestamp) -> AttestedPeer {
     AttestedPeer {
         leg,
         key,

@@ -1,1 +1,0 @@
-//! The appraiser and the policy of these tests.

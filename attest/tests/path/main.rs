@@ -1,0 +1,8 @@
+//! The attested path from the outside: whole chains with real keys, certificates and (simulated) quotes, and for every
+//! check of the verification a chain that fails exactly that one.
+
+mod bytes;
+mod chain;
+mod later;
+mod preview;
+mod world;
