@@ -19,7 +19,7 @@ pub use dcap::collateral_id;
 pub use dcap_qvl::config::PckCa;
 pub use roots::TrustRoots;
 pub use tcb::TcbStatus;
-pub(crate) use x509::{certificate_window, pem_certificates};
+pub(crate) use x509::{certificate_key, certificate_window, pem_certificates};
 
 use crate::evidence::{Evidence, Tee};
 use crate::{CollateralDigest, Reason, Timestamp};

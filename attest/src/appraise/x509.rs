@@ -34,6 +34,11 @@ pub(crate) fn certificate_window(der: &[u8]) -> Result<(Timestamp, Timestamp), A
     Ok((timestamp(validity.not_before.timestamp()), timestamp(validity.not_after.timestamp())))
 }
 
+/// The public key of a certificate: for P-256 an uncompressed point.
+pub(crate) fn certificate_key(der: &[u8]) -> Result<Vec<u8>, AppraisalError> {
+    Ok(parse(der)?.public_key().subject_public_key.data.to_vec())
+}
+
 /// From when to when a CRL is valid. One that does not say when the next comes cannot be judged.
 pub(super) fn crl_window(crl: &CertificateRevocationList<'_>) -> Result<(Timestamp, Timestamp), AppraisalError> {
     let next = crl.next_update().ok_or_else(|| bad("a CRL", "a nextUpdate", "none"))?;

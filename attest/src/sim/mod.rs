@@ -17,10 +17,7 @@ pub use spec::{QuoteFormat, SimSpec, TcbChoice};
 
 use std::time::Duration;
 
-pub(crate) use pki::ORGANIZATION;
-#[cfg(test)]
-pub(crate) use pki::pem_chain;
-use pki::{Authority, AuthorityName, SimKey};
+pub(crate) use pki::{Authority, AuthorityName, ORGANIZATION, SimKey, pem_chain};
 
 use crate::appraise::{AppraisalError, Collateral};
 use crate::evidence::Tee;
@@ -69,14 +66,21 @@ impl SimPlatform {
         let root = Authority::self_signed(begin, end)?;
         let pck_ca = Authority::issued_by(&root, AuthorityName::PckCa, begin, end)?;
         let tcb_signer = Authority::issued_by(&root, AuthorityName::TcbSigner, begin, end)?;
-        let keys = SimKeys { root, pck_ca, tcb_signer, pck: SimKey::generate()? };
-        Ok(Self { public: keys.public(now)?, keys: Some(keys) })
+        Self::from_keys(SimKeys { root, pck_ca, tcb_signer, pck: SimKey::generate()? }, now)
     }
 
     /// The same platform (root, keys) with collateral that begins now. Needs the keys.
     pub fn renew(self, now: Timestamp) -> Result<Self, SimError> {
-        let keys = self.keys.ok_or(SimError::NoKeys)?;
-        Ok(Self { public: keys.public(now)?, keys: Some(keys) })
+        Self::from_keys(self.keys.ok_or(SimError::NoKeys)?, now)
+    }
+
+    pub(crate) fn from_keys(keys: SimKeys, now: Timestamp) -> Result<Self, SimError> {
+        let public = SimPublic {
+            root_der: keys.root.der.clone(),
+            sgx: keys.collateral(&CollateralSpec::at(Tee::Sgx, now))?,
+            tdx: keys.collateral(&CollateralSpec::at(Tee::Tdx, now))?,
+        };
+        Ok(Self { public, keys: Some(keys) })
     }
 
     /// The root of trust, to be handed to [`crate::appraise::TrustRoots::with_simulated`].
@@ -116,16 +120,6 @@ impl SimPlatform {
     /// The identifier (PPID) of the machine of that name: what an `identity` rule of a policy pins.
     pub fn machine_id(&self, machine: &str) -> [u8; 16] {
         derive("ppid", &self.public.root_der, machine)
-    }
-}
-
-impl SimKeys {
-    fn public(&self, now: Timestamp) -> Result<SimPublic, SimError> {
-        Ok(SimPublic {
-            root_der: self.root.der.clone(),
-            sgx: self.collateral(&CollateralSpec::at(Tee::Sgx, now))?,
-            tdx: self.collateral(&CollateralSpec::at(Tee::Tdx, now))?,
-        })
     }
 }
 

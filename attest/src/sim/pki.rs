@@ -108,9 +108,14 @@ impl Authority {
         Ok(Self { name, der, key })
     }
 
-    /// From disk. That key and certificate belong together shows as soon as something is verified.
+    /// From disk: [`Authority::is_whole`] tells whether the two belong together.
     pub(crate) fn from_parts(name: AuthorityName, der: Vec<u8>, key: SimKey) -> Self {
         Self { name, der, key }
+    }
+
+    /// Whether the certificate is that of the key.
+    pub(crate) fn is_whole(&self) -> bool {
+        crate::appraise::certificate_key(&self.der).is_ok_and(|key| self.key.raw.public_key().as_ref() == key)
     }
 
     pub(crate) fn issue_pck(&self, pck: &PckCertificate<'_>) -> Result<Vec<u8>, SimError> {
