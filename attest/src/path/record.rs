@@ -183,7 +183,8 @@ impl Record {
         }
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// The record's own encoding: what is signed.
+    pub fn payload(&self) -> Vec<u8> {
         let (preview, receipt) = match &self.stage {
             Stage::Preview | Stage::Forward => (None, None),
             Stage::Refresh { preview, .. } => (Some(preview), None),

@@ -16,6 +16,8 @@ pub const MAX_RECORD: usize = super::record::MAX_PAYLOAD + 256;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SignedRecord {
     bytes: Vec<u8>,
+    /// Invariant: the payload is that long, and stands in front of the signature, which ends `bytes`.
+    payload_len: usize,
     digest: RecordDigest,
     kid: KeyId,
     record: Record,
@@ -25,8 +27,10 @@ impl Record {
     /// Signs the record with the hop's key, which must be the one that the record names.
     pub fn sign(self, key: &HopKey) -> Result<SignedRecord, HopKeyError> {
         debug_assert_eq!(self.own.spki, key.spki(), "a record is signed by the key that it names");
-        let (bytes, digest, kid) = sign(self.encode(), RECORD_AAD, key)?;
-        Ok(SignedRecord { bytes, digest, kid, record: self })
+        let payload = self.payload();
+        let payload_len = payload.len();
+        let (bytes, digest, kid) = sign(payload, RECORD_AAD, key)?;
+        Ok(SignedRecord { bytes, payload_len, digest, kid, record: self })
     }
 }
 
@@ -34,12 +38,19 @@ impl SignedRecord {
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let envelope = Envelope::decode(bytes, MAX_RECORD)?;
         let record = Record::decode(&envelope.payload)?;
-        Ok(Self { bytes: bytes.to_vec(), digest: RecordDigest::of(bytes), kid: envelope.kid, record })
+        let (payload_len, kid) = (envelope.payload.len(), envelope.kid);
+        Ok(Self { bytes: bytes.to_vec(), payload_len, digest: RecordDigest::of(bytes), kid, record })
     }
 
     /// The content of the record's byte string, as it travels.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// What was signed, as it was received.
+    pub fn payload(&self) -> &[u8] {
+        let end = self.bytes.len() - SIGNATURE;
+        &self.bytes[end - self.payload_len..end]
     }
 
     pub fn digest(&self) -> RecordDigest {
@@ -134,6 +145,8 @@ impl Envelope {
     }
 }
 
+/// The signature at the end of a record, with its head of 2 bytes.
+const SIGNATURE: usize = 66;
 /// Length of the protected header: `{1: -7, 4: bstr32}`.
 const PROTECTED: usize = 38;
 

@@ -5,4 +5,5 @@ mod bytes;
 mod chain;
 mod later;
 mod preview;
+mod vectors;
 mod world;
