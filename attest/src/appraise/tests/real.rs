@@ -9,6 +9,7 @@ use crate::appraise::{
     AppraisalError, Appraised, Appraiser, CodeIdentity, Collateral, CollateralBook, Root, TcbStatus, TrustRoots,
 };
 use crate::evidence::{EvidenceTag, Tee};
+use crate::policy::{HopPlace, Policy, PolicyError, Verdict};
 use crate::{Reason, Timestamp};
 
 /// The folder `sample/` of the package dcap-qvl, wherever cargo keeps it.
@@ -61,6 +62,12 @@ fn cut(mut quote: Vec<u8>) -> Vec<u8> {
     quote
 }
 
+/// Judged as the only hop of a path.
+fn admit(policy: &Policy, appraised: &Appraised) -> Result<Verdict, PolicyError> {
+    let place = HopPlace { position: 1, last: true, role: "" };
+    policy.admit_hop(&place, appraised, None, appraised.appraised_at)
+}
+
 #[test]
 fn sgx() {
     let sample = Sample::load("sgx_quote");
@@ -92,6 +99,8 @@ fn tdx() {
     let flags = (appraised.platform.smt, appraised.platform.dynamic, appraised.platform.cached_keys);
     assert_eq!(flags, (Some(true), Some(true), Some(true)));
     assert_eq!(sample.collateral.id().to_string(), "tdx/b0c06f000000/platform");
+    let verdict = admit(&Policy::genuine_only(), &appraised).unwrap();
+    assert!(!verdict.compared && !verdict.simulated);
     let CodeIdentity::Tdx(identity) = appraised.code else { panic!() };
     assert_eq!(identity.mrtd, sample.quote[48 + 136..48 + 184]);
     assert_eq!(identity.rtmr[3], sample.quote[48 + 472..48 + 520]);
@@ -224,6 +233,7 @@ fn a_padded_quote_of_a_cloud() {
     let appraised = sample.appraise(&now.to_string()).unwrap();
     assert_eq!(appraised.tcb_status, TcbStatus::OutOfDate);
     assert!(!appraised.debug);
+    assert_eq!(admit(&Policy::genuine_only(), &appraised).unwrap_err().reason, Reason::TcbStatus);
 }
 
 #[test]
@@ -233,4 +243,7 @@ fn a_debug_td() {
     let appraised = sample.appraise(&now.to_string()).unwrap();
     assert!(appraised.debug);
     assert_eq!(appraised.tcb_status, TcbStatus::UpToDate);
+    assert_eq!(admit(&Policy::genuine_only(), &appraised).unwrap_err().reason, Reason::Debug);
+    let verdict = admit(&Policy { danger_allow_debug: true, ..Policy::genuine_only() }, &appraised).unwrap();
+    assert_eq!(verdict.status, TcbStatus::UpToDate);
 }
