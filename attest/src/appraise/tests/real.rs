@@ -13,7 +13,7 @@ use crate::policy::{HopPlace, Policy, PolicyError, Verdict};
 use crate::{Reason, Timestamp};
 
 /// The folder `sample/` of the package dcap-qvl, wherever cargo keeps it.
-fn samples() -> &'static Path {
+pub(super) fn samples() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -66,6 +66,18 @@ fn cut(mut quote: Vec<u8>) -> Vec<u8> {
 fn admit(policy: &Policy, appraised: &Appraised) -> Result<Verdict, PolicyError> {
     let place = HopPlace { position: 1, last: true, role: "" };
     policy.admit_hop(&place, appraised, None, appraised.appraised_at)
+}
+
+#[test]
+fn every_sentence_in_the_table_of_refusals_is_the_librarys() {
+    let sources = samples().parent().unwrap().join("src");
+    let text: String = ["verify.rs", "utils.rs", "tcb_info.rs"]
+        .map(|file| std::fs::read_to_string(sources.join(file)).unwrap())
+        .concat();
+    for words in crate::appraise::refusal::known_words() {
+        // This one is the name of an error of webpki.
+        assert!(words == "CrlExpired" || text.contains(words), "`{words}` is said nowhere");
+    }
 }
 
 #[test]
@@ -234,6 +246,15 @@ fn a_padded_quote_of_a_cloud() {
     assert_eq!(appraised.tcb_status, TcbStatus::OutOfDate);
     assert!(!appraised.debug);
     assert_eq!(admit(&Policy::genuine_only(), &appraised).unwrap_err().reason, Reason::TcbStatus);
+}
+
+#[test]
+fn a_quote_without_its_pck_certificate() {
+    let Some(folder) = vectors("a_quote_without_its_pck_certificate") else { return };
+    let quote = cut(std::fs::read(folder.join("sgx/encrypted_ppid_type3.dat")).unwrap());
+    let appraiser = Appraiser::new(TrustRoots::intel(), Arc::default());
+    let error = appraiser.appraise_bytes(EvidenceTag::IntelQuote, &quote, Timestamp(1_700_000_000)).unwrap_err();
+    assert_eq!((error.reason, error.what.as_str()), (Reason::EvidenceForm, "PCK certificate"));
 }
 
 #[test]
