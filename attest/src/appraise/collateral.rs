@@ -153,6 +153,9 @@ impl Collateral {
             let signer_der = chain.first().ok_or_else(|| bad(document.what, "no certificate of its signer"))?;
             let signer = root.certifies("TCB signer", signer_der, now)?;
             not_revoked("TCB signer", &signer, &root_crl)?;
+            if signer.is_ca() {
+                return Err(bad("TCB signer", "a CA: one of those signs certificates alone"));
+            }
             document.verify(&signer, now)?;
         }
         Ok(())

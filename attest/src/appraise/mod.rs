@@ -154,12 +154,18 @@ impl AppraisalError {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Self {
-        Self { reason, what: what.into(), expected: expected.into(), found: found.into() }
+        Self { reason, what: what.into(), expected: expected.into(), found: printable(&found.into()) }
     }
 
     pub fn reason(&self) -> Reason {
         self.reason
     }
+}
+
+/// What was found may quote a peer, a name in its certificate for one: no control characters, and not without end.
+fn printable(text: &str) -> String {
+    const MAX_CHARS: usize = 512;
+    text.chars().take(MAX_CHARS).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -24,6 +24,12 @@ pub(super) fn of(error: &anyhow::Error, collateral: &Collateral, root_der: &[u8]
     AppraisalError::new(reason, "the quote's PCK certificate chain", "a valid chain to the root", words)
 }
 
+/// The sentences that the table knows, for the test that holds them against the library's source.
+#[cfg(test)]
+pub(super) fn known_words() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|known| known.words)
+}
+
 struct Known {
     words: &'static str,
     reason: Reason,

@@ -17,9 +17,12 @@ pub(super) const TAGGED_EVIDENCE: &[u64] = &[2, 23, 133, 5, 4, 9];
 pub(super) const ENDORSEMENTS: &[u64] = &[2, 23, 133, 5, 4, 2];
 pub(super) const CMW: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 35];
 
+/// Makes a quote over user data.
+type Pen = fn(&[u8; 64]) -> Vec<u8>;
+
 /// Unsigned quotes; `None` cannot make any.
 #[derive(Debug)]
-pub(super) struct PaperAttester(pub(super) EvidenceTag, pub(super) Option<fn(&[u8; 64]) -> Vec<u8>>);
+pub(super) struct PaperAttester(pub(super) EvidenceTag, pub(super) Option<Pen>);
 
 impl Attester for PaperAttester {
     fn name(&self) -> &'static str {

@@ -14,7 +14,6 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Timestamp;
 use crate::appraise::{AppraisalError, Collateral, CollateralId, pem_certificates};
@@ -27,7 +26,7 @@ impl SimPlatform {
         let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = folder.file_name().ok_or_else(|| SimFolderError::Exists { path: folder.into() })?;
         fs::create_dir_all(parent).map_err(io_error("making the folder", parent))?;
-        let draft = parent.join(format!(".{}.{}", name.to_string_lossy(), unique()));
+        let draft = parent.join(format!(".{}.{}", name.to_string_lossy(), unique()?));
         let written = self.write_into(&draft).and_then(|()| {
             // A folder with anything in it is not replaced by a rename: that is what makes two processes that
             // start at once agree on one platform.
@@ -188,7 +187,7 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), SimFolderError> {
 
 /// Replaces a file in one step: who reads it meanwhile sees the old one or the new one.
 fn replace(path: &Path, content: &[u8]) -> Result<(), SimFolderError> {
-    let draft = path.with_extension(format!("{}.tmp", unique()));
+    let draft = path.with_extension(format!("{}.tmp", unique()?));
     let replaced = write(&draft, content, PUBLIC)
         .and_then(|()| fs::rename(&draft, path).map_err(io_error("renaming the new file to", path)));
     if replaced.is_err() {
@@ -197,11 +196,11 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), SimFolderError> {
     replaced
 }
 
-/// A part of a file name that no other draft has: not another process's, and not another thread's. What a crashed
-/// process left behind under the same number fails to be made anew, and the next number is taken by the next try.
-fn unique() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+/// A part of a file name that no other draft has: in containers, process ids and what a crash left behind repeat.
+fn unique() -> Result<String, SimFolderError> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| SimError::Key("the system has no random bytes to give".into()))?;
+    Ok(hex::encode(bytes))
 }
 
 fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SimFolderError {

@@ -154,7 +154,7 @@ fn enclave_report(report: &EnclaveReport) -> [u8; 384] {
 
 /// The TD 1.0 report body, 584 bytes.
 fn td_body(spec: &SimSpec, svns: &Svns, user_data: &[u8; 64]) -> Vec<u8> {
-    let mut attributes = TD_SEPT_VE_DISABLE;
+    let mut attributes = spec.td_attributes;
     if spec.debug {
         attributes |= TD_DEBUG;
     }
@@ -204,7 +204,6 @@ const SGX_DEBUG: u8 = 0x02;
 const SGX_PROVISION_KEY: u8 = 0x10;
 
 const TD_DEBUG: u64 = 1;
-const TD_SEPT_VE_DISABLE: u64 = 1 << 28;
 const XFAM: u64 = 0xe7;
 
 const TD_REPORT_15_TYPE: u16 = 3;

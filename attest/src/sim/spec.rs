@@ -20,6 +20,8 @@ pub struct SimSpec {
     pub mrtd: [u8; 48],
     pub rtmr: [[u8; 48]; 4],
     pub mrconfigid: [u8; 48],
+    /// ATTRIBUTES of the TD, without DEBUG. SEPT_VE_DISABLE alone is what appraisal accepts.
+    pub td_attributes: u64,
 
     pub debug: bool,
     pub tcb: TcbChoice,
@@ -63,6 +65,7 @@ impl SimSpec {
             mrtd: wide("mrtd", label),
             rtmr: ["rtmr0", "rtmr1", "rtmr2", "rtmr3"].map(|name| wide(name, label)),
             mrconfigid: [0; 48],
+            td_attributes: TD_SEPT_VE_DISABLE,
             debug: false,
             tcb: TcbChoice::Status(TcbStatus::UpToDate),
             qe_status: TcbStatus::UpToDate,
@@ -164,6 +167,9 @@ pub(super) const fn svn(status: TcbStatus) -> u8 {
         TcbStatus::Revoked => 3,
     }
 }
+
+/// Bit 28 of a TD's ATTRIBUTES: the host cannot inject exceptions by taking pages away.
+const TD_SEPT_VE_DISABLE: u64 = 1 << 28;
 
 const UNLISTED_SVN: u8 = 1;
 

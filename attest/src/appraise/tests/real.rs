@@ -9,10 +9,11 @@ use crate::appraise::{
     AppraisalError, Appraised, Appraiser, CodeIdentity, Collateral, CollateralBook, Root, TcbStatus, TrustRoots,
 };
 use crate::evidence::{EvidenceTag, Tee};
+use crate::policy::{HopPlace, Policy, PolicyError, Verdict};
 use crate::{Reason, Timestamp};
 
 /// The folder `sample/` of the package dcap-qvl, wherever cargo keeps it.
-fn samples() -> &'static Path {
+pub(super) fn samples() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -61,6 +62,24 @@ fn cut(mut quote: Vec<u8>) -> Vec<u8> {
     quote
 }
 
+/// Judged as the only hop of a path.
+fn admit(policy: &Policy, appraised: &Appraised) -> Result<Verdict, PolicyError> {
+    let place = HopPlace { position: 1, last: true, role: "" };
+    policy.admit_hop(&place, appraised, None, appraised.appraised_at)
+}
+
+#[test]
+fn every_sentence_in_the_table_of_refusals_is_the_librarys() {
+    let sources = samples().parent().unwrap().join("src");
+    let text: String = ["verify.rs", "utils.rs", "tcb_info.rs"]
+        .map(|file| std::fs::read_to_string(sources.join(file)).unwrap())
+        .concat();
+    for words in crate::appraise::refusal::known_words() {
+        // This one is the name of an error of webpki.
+        assert!(words == "CrlExpired" || text.contains(words), "`{words}` is said nowhere");
+    }
+}
+
 #[test]
 fn sgx() {
     let sample = Sample::load("sgx_quote");
@@ -92,6 +111,8 @@ fn tdx() {
     let flags = (appraised.platform.smt, appraised.platform.dynamic, appraised.platform.cached_keys);
     assert_eq!(flags, (Some(true), Some(true), Some(true)));
     assert_eq!(sample.collateral.id().to_string(), "tdx/b0c06f000000/platform");
+    let verdict = admit(&Policy::genuine_only(), &appraised).unwrap();
+    assert!(!verdict.compared && !verdict.simulated);
     let CodeIdentity::Tdx(identity) = appraised.code else { panic!() };
     assert_eq!(identity.mrtd, sample.quote[48 + 136..48 + 184]);
     assert_eq!(identity.rtmr[3], sample.quote[48 + 472..48 + 520]);
@@ -224,6 +245,16 @@ fn a_padded_quote_of_a_cloud() {
     let appraised = sample.appraise(&now.to_string()).unwrap();
     assert_eq!(appraised.tcb_status, TcbStatus::OutOfDate);
     assert!(!appraised.debug);
+    assert_eq!(admit(&Policy::genuine_only(), &appraised).unwrap_err().reason, Reason::TcbStatus);
+}
+
+#[test]
+fn a_quote_without_its_pck_certificate() {
+    let Some(folder) = vectors("a_quote_without_its_pck_certificate") else { return };
+    let quote = cut(std::fs::read(folder.join("sgx/encrypted_ppid_type3.dat")).unwrap());
+    let appraiser = Appraiser::new(TrustRoots::intel(), Arc::default());
+    let error = appraiser.appraise_bytes(EvidenceTag::IntelQuote, &quote, Timestamp(1_700_000_000)).unwrap_err();
+    assert_eq!((error.reason, error.what.as_str()), (Reason::EvidenceForm, "PCK certificate"));
 }
 
 #[test]
@@ -233,4 +264,7 @@ fn a_debug_td() {
     let appraised = sample.appraise(&now.to_string()).unwrap();
     assert!(appraised.debug);
     assert_eq!(appraised.tcb_status, TcbStatus::UpToDate);
+    assert_eq!(admit(&Policy::genuine_only(), &appraised).unwrap_err().reason, Reason::Debug);
+    let verdict = admit(&Policy { danger_allow_debug: true, ..Policy::genuine_only() }, &appraised).unwrap();
+    assert_eq!(verdict.status, TcbStatus::UpToDate);
 }

@@ -158,6 +158,29 @@ fn debug_and_flags_and_machines_are_seen() {
 }
 
 #[test]
+fn attributes_of_a_td() {
+    const SEPT_VE_DISABLE: u64 = 1 << 28;
+    let world = World::new();
+    for spec in formats().into_iter().skip(1) {
+        let with = |td_attributes| world.appraise(SimSpec { td_attributes, ..spec.clone() });
+        for (attributes, what) in [
+            (0, "TD attributes"),
+            (SEPT_VE_DISABLE | 1 << 29, "TD attributes"),
+            (SEPT_VE_DISABLE | 1 << 17, "TD attributes"),
+            (SEPT_VE_DISABLE | 1 << 40, "TD attributes"),
+        ] {
+            let refused = with(attributes).unwrap_err();
+            assert_eq!((refused.reason, refused.what.as_str()), (Reason::Measurement, what), "{attributes:x}");
+        }
+        assert!(with(0).unwrap_err().to_string().contains("Azure"));
+        // Profiling opens a TD to its host as debugging does.
+        for bit in 4..7 {
+            assert!(with(SEPT_VE_DISABLE | 1 << bit).unwrap().debug);
+        }
+    }
+}
+
+#[test]
 fn it_rests_on_the_earliest_end() {
     let world = World::new();
     let spec = CollateralSpec::at(Tee::Sgx, NOW);

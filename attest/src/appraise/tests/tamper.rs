@@ -285,3 +285,31 @@ fn simulated_is_never_taken_for_genuine() {
     let error = refused(&confused, &quote);
     assert_eq!(error.reason, Reason::Collateral, "its collateral does not end in the trusted root: {error}");
 }
+
+#[test]
+fn whatever_byte_is_changed() {
+    let world = World::new();
+    // About one byte in seventeen, all over the quote; the step is prime, so that it meets every field and the PEM.
+    for spec in specs() {
+        let quote = world.quote(spec);
+        let good = world.appraiser.appraise_bytes(EvidenceTag::Simulated, &quote, NOW).unwrap();
+        for offset in (0..quote.len()).step_by(17) {
+            for bit in [0x01, 0x80] {
+                let mut changed = quote.clone();
+                changed[offset] ^= bit;
+                // What no signature covers may change (types of certification data, the root in the chain): it must
+                // not change what is found.
+                if let Ok(appraised) = world.appraiser.appraise_bytes(EvidenceTag::Simulated, &changed, NOW) {
+                    assert_eq!(appraised, good, "byte {offset}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_peer_chose_is_printed_safely() {
+    let error = AppraisalError::new(Reason::EvidenceForm, "x", "y", "a\nb\u{1b}[31m".repeat(1000));
+    assert!(!error.found.chars().any(char::is_control));
+    assert_eq!(error.found.chars().count(), 512);
+}

@@ -81,6 +81,8 @@ fn refuses_bad_evidence_and_endorsements() {
     let error = refusal(&signed(&with(&[(TAGGED_EVIDENCE, &blob)]), &key));
     let expected = EvidenceError::TrailingBytes { what: "evidence", count: 1 };
     assert_eq!(error, CertificateError::Evidence(expected));
+    let error = refusal(&signed(&with(&[(TAGGED_EVIDENCE, &vec![0xd9; Evidence::MAX_LEN + 1])]), &key));
+    assert!(matches!(error, CertificateError::Evidence(EvidenceError::TooLarge { max: 16384, .. })));
     let in_octets = octet_string(evidence(&key).blob());
     let error = refusal(&signed(&with(&[(TAGGED_EVIDENCE, &in_octets)]), &key));
     assert!(matches!(error, CertificateError::Evidence(EvidenceError::Cbor { .. })), "an OCTET STRING within");
@@ -98,6 +100,9 @@ fn refuses_bad_evidence_and_endorsements() {
         qe_identity: Vec::new(),
         qe_issuer_chain: Vec::new(),
     };
+    let large = Endorsements::Intel(IntelEndorsements { tcb_info: vec![0; 49152], ..collateral.clone() }).encode();
+    let error = refusal(&signed(&with(&[(TAGGED_EVIDENCE, &blob), (ENDORSEMENTS, &large)]), &key));
+    assert!(matches!(error, CertificateError::Endorsements(EvidenceError::TooLarge { max: 49152, .. })));
     let real = Endorsements::Intel(collateral.clone()).encode();
     assert!(parse(&signed(&with(&[(TAGGED_EVIDENCE, &blob), (ENDORSEMENTS, &real)]), &key), NOW).is_ok());
     let simulated = Endorsements::Simulated(collateral).encode();
@@ -315,6 +320,21 @@ proptest! {
             let der = signed(&with(&[(id, &bytes)]), &key);
             let _ = parse(&der, NOW);
             let _ = super::super::parse_legacy(&der, NOW);
+        }
+    }
+
+    #[test]
+    fn arbitrary_extensions_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..12), tag in 0usize..4) {
+        let key = key();
+        // BIT STRING, SEQUENCE, BOOLEAN, or whatever comes.
+        let bytes = match tag {
+            0 => bytes,
+            n => [&[[0x03, 0x30, 0x01][n - 1], bytes.len() as u8], bytes.as_slice()].concat(),
+        };
+        for id in [15, 17, 19, 37] {
+            let mut params = with(&[(&[2, 5, 29, id], &bytes)]);
+            params.is_ca = IsCa::NoCa;
+            let _ = parse_interoperable(&signed(&params, &key), NOW);
         }
     }
 }
