@@ -16,7 +16,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::hop_key::HopKey;
-use inclavared_attest::path::{Close, Counters, Expects, Path, PathEnd, verify_path};
+use inclavared_attest::path::{Close, Counters, Expects, Path, verify_path};
+use inclavared_attest::policy::PathEnd;
 use inclavared_attest::sim::SimPlatform;
 use serde_json::{Value, json};
 

@@ -137,7 +137,8 @@ impl<'a> Item<'a> {
     /// A map with integer keys as a set of fields.
     pub(crate) fn fields(self, field: &'static str) -> Result<Fields<'a>, FormError> {
         let entries = self.map(field, MOST_FIELDS)?;
-        let entries: Result<Vec<_>, FormError> = entries.into_iter().map(|(key, value)| Ok((key.uint(field)?, value))).collect();
+        let entries: Result<Vec<_>, FormError> =
+            entries.into_iter().map(|(key, value)| Ok((key.uint(field)?, value))).collect();
         Ok(Fields { entries: entries? })
     }
 

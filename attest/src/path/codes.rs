@@ -115,16 +115,6 @@ pub(super) const fn terminal_code(kind: TerminalKind) -> u64 {
     }
 }
 
-pub(super) const fn terminal_name(kind: TerminalKind) -> &'static str {
-    match kind {
-        TerminalKind::Workload => "workload",
-        TerminalKind::SameTee => "same-tee",
-        TerminalKind::TeeLocal => "tee-local",
-        TerminalKind::HostLocal => "host-local",
-        TerminalKind::Plain => "plain",
-    }
-}
-
 pub(super) fn terminal_from_code(item: Item<'_>) -> Result<TerminalKind, FormError> {
     Ok(match item.uint_in("terminal kind", 1, 5)? {
         1 => TerminalKind::Workload,

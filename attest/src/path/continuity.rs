@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use super::judge::Renewed;
 use super::verify::same;
-use super::{
-    Check, Close, CloseReason, Counters, Downstream, Path, PathError, Receipt, SignedRecord, Stage, Trailer,
-};
+use super::{Check, Close, CloseReason, Counters, Downstream, Path, PathError, Receipt, SignedRecord, Stage, Trailer};
 use crate::appraise::TcbStatus;
 use crate::evidence::Evidence;
 use crate::{EvidenceDigest, RecordDigest, Timestamp};
@@ -31,10 +29,7 @@ impl Continuation {
     /// Fewer records than hops are right only where the last one says that the path broke off below it.
     pub(super) fn new(path: &Path, trailer: &Trailer) -> Result<Self, PathError> {
         let records = trailer.records();
-        let severed = matches!(
-            records.last().map(|last| &last.record().downstream),
-            Some(Downstream::Severed { .. })
-        );
+        let severed = matches!(records.last().map(|last| &last.record().downstream), Some(Downstream::Severed { .. }));
         let due = path.hops.len();
         let right = if severed { records.len() <= due } else { records.len() == due };
         if !right {
@@ -140,9 +135,7 @@ impl Continuation {
             (Downstream::Attested { peer: a, open, .. }, Downstream::Attested { peer: b, open: found, .. }) => {
                 (a.leg, a.key, a.evidence, open) == (b.leg, b.key, b.evidence, found)
             }
-            (Downstream::Legacy(a), Downstream::Legacy(b)) => {
-                (a.leg, a.key, a.evidence) == (b.leg, b.key, b.evidence)
-            }
+            (Downstream::Legacy(a), Downstream::Legacy(b)) => (a.leg, a.key, a.evidence) == (b.leg, b.key, b.evidence),
             (Downstream::Terminal(a), Downstream::Terminal(b)) => a == b,
             _ => false,
         };
@@ -178,7 +171,7 @@ impl Downstream {
         match self {
             Self::Attested { peer, .. } => format!("hop {} on leg {}", peer.key, peer.leg),
             Self::Legacy(peer) => format!("legacy peer {} on leg {}", peer.key, peer.leg),
-            Self::Terminal(kind) => format!("terminal {}", super::codes::terminal_name(*kind)),
+            Self::Terminal(kind) => format!("terminal {}", kind.name()),
             Self::Severed { .. } => "a path that broke off".to_owned(),
         }
     }

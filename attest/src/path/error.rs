@@ -8,7 +8,7 @@ use crate::Reason;
 use crate::appraise::AppraisalError;
 use crate::dcbor::FormError;
 use crate::evidence::EvidenceError;
-use super::PolicyError;
+use crate::policy::PolicyError;
 
 /// A frame's payload that is not of its form. The peer's fault.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -98,10 +98,7 @@ mod tests {
         assert!(text.len() <= MAX_TEXT && !text.chars().any(char::is_control));
         assert_eq!(Fault::decode(&long.encode()), Ok(long));
         let raw = |text: &str| Map::new().uint(1, 0).uint(2, 1).text(5, text).finish();
-        assert_eq!(
-            Fault::decode(&raw("a\u{1b}b")).unwrap_err().form,
-            FormError::ControlCharacters { field: "text" }
-        );
+        assert_eq!(Fault::decode(&raw("a\u{1b}b")).unwrap_err().form, FormError::ControlCharacters { field: "text" });
         assert_eq!(
             Fault::decode(&raw(&"x".repeat(257))).unwrap_err().to_string(),
             "FAULT: text: expected at most 256 bytes, found 257"

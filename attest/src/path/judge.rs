@@ -11,11 +11,10 @@ use super::{
 };
 use crate::appraise::{Appraise, Appraised};
 use crate::evidence::Evidence;
-use super::{HopPlace, PathEnd, Verdict};
-use crate::policy::{Binding, Policy};
+use crate::policy::{Binding, CLOCK_SKEW, HopPlace, PathEnd, Policy, Verdict};
 use crate::{EvidenceDigest, KeyId, Timestamp};
 
-/// A certificate may end this long after now at most.
+/// A certificate may end this long after now at most, and [`CLOCK_SKEW`] more for the clocks.
 pub const MAX_CERTIFICATE_LIFE: Duration = Duration::from_secs(60 * 60);
 
 /// The role under which policy judges a peer that states none: the end of a path that does not speak this protocol.
@@ -106,7 +105,7 @@ impl Judge<'_> {
     }
 
     fn not_after(&self, position: u8, not_after: Timestamp) -> Result<(), PathError> {
-        let (now, latest) = (self.input.now, self.input.now.plus(MAX_CERTIFICATE_LIFE));
+        let (now, latest) = (self.input.now, self.input.now.plus(MAX_CERTIFICATE_LIFE + CLOCK_SKEW));
         if not_after < now || not_after > latest {
             let expected = format_args!("{now} to {latest}").to_string();
             return Err(PathError::new(Some(position), Check::NotAfter, expected, not_after));
@@ -164,6 +163,11 @@ impl Judge<'_> {
         };
         let quoted = self.evidence(position, Check::FreshForm, &fresh.evidence)?;
         same(hop, Check::FreshKey, evidence.claims().key(), quoted.claims().key())?;
+        let Some(claims) = quoted.claims().hop() else {
+            return Err(PathError::new(hop, Check::FreshForm, "the claim of an inclavared hop", "none"));
+        };
+        same(hop, Check::Role, record.role.as_str(), claims.chain_role.as_str())?;
+        self.not_after(position, claims.not_after)?;
         let root = merkle_root(record, fresh);
         if quoted.claims().nonce() != Some(root) {
             let found = quoted.claims().nonce().map_or_else(|| "none".to_owned(), |nonce| nonce.to_string());
@@ -176,10 +180,9 @@ impl Judge<'_> {
             .map_err(|error| PathError::of_appraisal(position, Check::FreshAppraisal, error))?;
         same_identity(position, appraised, &renewed)?;
         let place = HopPlace { position, last, role: &record.role };
-        // The configuration is what the certificate's evidence says: a fresh quote need not repeat it.
         let verdict = self
             .policy
-            .admit(&place, &renewed, evidence.claims(), now)
+            .admit(&place, &renewed, quoted.claims(), now)
             .map_err(|error| PathError::of_policy(hop, Check::Policy, error))?;
         Ok(Some(Renewed { appraised: renewed, verdict }))
     }

@@ -12,8 +12,8 @@ mod leg;
 mod merkle;
 mod open;
 mod record;
+mod response;
 mod signed;
-mod standin;
 mod trailer;
 mod verified;
 mod verify;
@@ -29,7 +29,7 @@ pub use record::{
     AttestedPeer, Counters, Downstream, FreshQuote, MAX_ROLE, Own, PeerVerdict, Receipt, Record, Stage, TlsParameters,
     Upstream,
 };
-pub use standin::{HopPlace, PathEnd, PolicyError, TrustVector, Verdict};
+pub use response::{HttpDigests, ResponseRecord, SignedResponse};
 pub use signed::{MAX_RECORD, RECORD_AAD, RecordError, SignedRecord};
 pub use trailer::{KnownBlobs, Trailer, TrailerError, TrailerLimits, no_known_blobs};
 pub use verified::{Close, LegacyPeer, Path, PathHop};

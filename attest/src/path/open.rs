@@ -256,7 +256,10 @@ mod tests {
         assert_eq!(Open::decode(&text.encode()).unwrap_err().form, FormError::ControlCharacters { field: "route" });
         let mut w = Writer::new();
         w.map(Map::new().uint(1, 1));
-        assert_eq!(Open::decode(&w.finish()).unwrap_err().to_string(), "OPEN: versions: expected an array, found an integer");
+        assert_eq!(
+            Open::decode(&w.finish()).unwrap_err().to_string(),
+            "OPEN: versions: expected an array, found an integer"
+        );
     }
 
     #[test]

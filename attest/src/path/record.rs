@@ -219,8 +219,11 @@ impl Record {
             next if next.is_null() => None,
             next => Some(RecordDigest::from_bytes(next.bytes32("next")?)),
         };
-        let mut preview =
-            || Ok::<_, FormError>(RecordDigest::from_bytes(fields.required(12, "preview_digest")?.bytes32("preview_digest")?));
+        let mut preview = || {
+            Ok::<_, FormError>(RecordDigest::from_bytes(
+                fields.required(12, "preview_digest")?.bytes32("preview_digest")?,
+            ))
+        };
         let stage = match kind {
             Kind::Preview => Stage::Preview,
             Kind::Forward => Stage::Forward,
@@ -258,9 +261,11 @@ impl Record {
 
 impl Own {
     fn encode(&self) -> Map {
-        Map::new().bytes(1, &self.spki).bytes(2, self.evidence.as_bytes()).optional(3, self.fresh.as_ref(), |w, fresh| {
-            w.map(fresh.encode())
-        })
+        Map::new().bytes(1, &self.spki).bytes(2, self.evidence.as_bytes()).optional(
+            3,
+            self.fresh.as_ref(),
+            |w, fresh| w.map(fresh.encode()),
+        )
     }
 
     fn decode(item: Item<'_>) -> Result<Self, FormError> {
@@ -277,9 +282,10 @@ impl Own {
 
 impl FreshQuote {
     fn encode(&self) -> Map {
-        Map::new().bytes(1, self.evidence.as_bytes()).uint(2, u64::from(self.path.index)).entry(3, |w| {
-            w.list(self.path.siblings.iter().map(Digest::as_bytes))
-        })
+        Map::new()
+            .bytes(1, self.evidence.as_bytes())
+            .uint(2, u64::from(self.path.index))
+            .entry(3, |w| w.list(self.path.siblings.iter().map(Digest::as_bytes)))
     }
 
     fn decode(item: Item<'_>) -> Result<Self, FormError> {

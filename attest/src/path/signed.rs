@@ -91,14 +91,9 @@ impl From<crate::dcbor::DcborError> for RecordError {
 }
 
 /// Signs `payload`; gives the bytes, their digest and the kid.
-pub(super) fn sign(
-    payload: Vec<u8>,
-    aad: &[u8],
-    key: &HopKey,
-) -> Result<(Vec<u8>, RecordDigest, KeyId), HopKeyError> {
+pub(super) fn sign(payload: Vec<u8>, aad: &[u8], key: &HopKey) -> Result<(Vec<u8>, RecordDigest, KeyId), HopKeyError> {
     let kid = key.kid();
-    let protected =
-        HeaderBuilder::new().algorithm(iana::Algorithm::ES256).key_id(kid.as_bytes().to_vec()).build();
+    let protected = HeaderBuilder::new().algorithm(iana::Algorithm::ES256).key_id(kid.as_bytes().to_vec()).build();
     let cose = CoseSign1Builder::new()
         .protected(protected)
         .payload(payload)
@@ -112,7 +107,8 @@ pub(super) fn sign(
 /// Whether `spki` signed these bytes, which are in the one encoding.
 pub(super) fn verify(bytes: &[u8], aad: &[u8], spki: &[u8]) -> bool {
     let Ok(cose) = CoseSign1::from_slice(bytes) else { return false };
-    cose.verify_signature(aad, |signature, message| verify_es256(spki, message, signature).then_some(()).ok_or(())).is_ok()
+    cose.verify_signature(aad, |signature, message| verify_es256(spki, message, signature).then_some(()).ok_or(()))
+        .is_ok()
 }
 
 /// What a COSE_Sign1 in the one encoding holds.

@@ -24,8 +24,7 @@ impl TrailerLimits {
     /// The protocol's defaults: 8 hops, 256 KiB, evidence of 16 KiB, no collateral.
     pub const DEFAULT: Self = Self { hops: 8, bytes: 256 * 1024, blob: 16 * 1024, collateral: 0 };
     /// The most that any configuration can ask for: 16 hops, 512 KiB with collateral of 128 KiB.
-    pub const MOST: Self =
-        Self { hops: super::MAX_HOPS, bytes: 512 * 1024, blob: 16 * 1024, collateral: 128 * 1024 };
+    pub const MOST: Self = Self { hops: super::MAX_HOPS, bytes: 512 * 1024, blob: 16 * 1024, collateral: 128 * 1024 };
 }
 
 impl Default for TrailerLimits {

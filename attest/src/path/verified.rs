@@ -7,8 +7,7 @@ use super::record::{AttestedPeer, Counters, PeerVerdict};
 use super::{CloseReason, Downstream, Receipt, TlsParameters};
 use crate::appraise::{Appraised, TcbStatus};
 use crate::evidence::Evidence;
-use super::{PathEnd, Verdict};
-use crate::policy::Binding;
+use crate::policy::{Binding, PathEnd, Verdict};
 use crate::{KeyId, LegId, OpenDigest, PolicyDigest, Reason, RecordDigest, SessionId, Timestamp};
 
 /// A path of which every hop was verified and appraised by the holder of this value.
@@ -137,7 +136,7 @@ impl From<&Verdict> for PeerVerdict {
     fn from(verdict: &Verdict) -> Self {
         Self {
             status: verdict.status.name().to_owned(),
-            trust: verdict.trust.to_array(),
+            trust: *verdict.trust.values(),
             compared: verdict.compared,
             simulated: verdict.simulated,
         }

@@ -10,8 +10,7 @@ use super::{
     TrailerLimits,
 };
 use crate::appraise::Appraise;
-use super::PathEnd;
-use crate::policy::Policy;
+use crate::policy::{PathEnd, Policy};
 use crate::{EvidenceDigest, KeyId, LegId, OpenDigest, RecordDigest, Timestamp};
 
 /// Everything that a path is verified against, besides policy and appraisal.
@@ -48,9 +47,15 @@ pub struct FirstLeg<'a> {
 pub enum Expects<'a> {
     Preview,
     /// `path` is the newest state: its sequence numbers have to be passed.
-    Refresh { path: &'a Path, challenge: Option<&'a Challenge> },
+    Refresh {
+        path: &'a Path,
+        challenge: Option<&'a Challenge>,
+    },
     /// `counters` are what the verifier itself sent and accepted.
-    Final { path: &'a Path, counters: Counters },
+    Final {
+        path: &'a Path,
+        counters: Counters,
+    },
 }
 
 impl<'a> Expects<'a> {
@@ -180,7 +185,12 @@ impl Walk<'_> {
         let count = self.trailer.records().len() as u8;
         for (signed, position) in self.trailer.records().iter().zip(1..) {
             let Some(due) = expected else {
-                return Err(PathError::new(Some(position), Check::End, "no record below the end of the path", "a record"));
+                return Err(PathError::new(
+                    Some(position),
+                    Check::End,
+                    "no record below the end of the path",
+                    "a record",
+                ));
             };
             self.check(position, count - position, &due, signed)?;
             if !seen.insert(signed.kid()) {

@@ -1,7 +1,6 @@
 //! Builds whole paths of any length with real keys and real evidence, and lets a test spoil any record before it is
 //! signed.
 
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +11,8 @@ use inclavared_attest::dcbor::Writer;
 use inclavared_attest::evidence::{Claims, Evidence, HopClaims};
 use inclavared_attest::hop_key::HopKey;
 use inclavared_attest::path::{
-    AttestedPeer, Challenge, CloseReason, Counters, Downstream, Expects, FirstLeg, FreshQuote, Kind, MerkleTree, Nonce, Open,
-    Own, Path, PathInput, PeerVerdict, Receipt, Record, Side, SignedRecord, Stage, TlsParameters, Trailer,
+    AttestedPeer, Challenge, CloseReason, Counters, Downstream, Expects, FirstLeg, FreshQuote, Kind, MerkleTree, Nonce,
+    Open, Own, Path, PathInput, PeerVerdict, Receipt, Record, Side, SignedRecord, Stage, TlsParameters, Trailer,
     TrailerLimits, Upstream, binder, leaf, no_known_blobs,
 };
 use inclavared_attest::policy::{Binding, TerminalKind};
@@ -183,7 +182,7 @@ impl Chain {
 
 impl ChainHop {
     /// A fresh quote over `record`, in a tree with two other leaves. Gives the evidence, to be added as a blob.
-    pub(crate) fn renew(&self, record: &mut Record) -> Evidence {
+    pub(crate) fn renew(&self, record: &mut Record, now: Timestamp) -> Evidence {
         let challenge = match &record.stage {
             Stage::Refresh { challenge, .. } => challenge.as_ref(),
             _ => None,
@@ -191,7 +190,8 @@ impl ChainHop {
         let binder = binder(Side::Server, record.upstream.leg, record.upstream.open, self.key.kid());
         let leaf = leaf(binder, record.kind(), record.seq, challenge);
         let tree = MerkleTree::new(&[Digest::of(b"one"), Digest::of(b"two"), leaf]).unwrap();
-        let evidence = evidence(self.attester.as_ref(), &self.key, None, Some(tree.root()));
+        let evidence =
+            evidence(self.attester.as_ref(), &self.key, Some(hop_claims(&self.role, now)), Some(tree.root()));
         record.own.fresh = Some(FreshQuote { evidence: evidence.digest(), path: tree.path(2).unwrap() });
         evidence
     }
@@ -218,7 +218,12 @@ pub(crate) fn hop_claims(role: &str, now: Timestamp) -> HopClaims {
     }
 }
 
-pub(crate) fn evidence(attester: &dyn Attester, key: &HopKey, hop: Option<HopClaims>, nonce: Option<Digest>) -> Evidence {
+pub(crate) fn evidence(
+    attester: &dyn Attester,
+    key: &HopKey,
+    hop: Option<HopClaims>,
+    nonce: Option<Digest>,
+) -> Evidence {
     let claims = Claims::new(key.kid(), hop, nonce);
     let quote = attester.quote(&UserData::of(&claims)).unwrap();
     Evidence::new(attester.tag(), quote, claims).unwrap()

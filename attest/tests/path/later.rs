@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inclavared_attest::evidence::Evidence;
+use inclavared_attest::evidence::{Evidence, HopClaims};
 use inclavared_attest::hop_key::HopKey;
 use inclavared_attest::path::{
     Challenge, Check, Close, CloseReason, Counters, Downstream, Expects, FreshQuote, Kind, MerklePath, Path, PathError,
@@ -13,7 +13,7 @@ use inclavared_attest::policy::{Binding, Policy, TerminalKind};
 use inclavared_attest::sim::{SimSpec, TcbChoice};
 use inclavared_attest::{Digest, EvidenceDigest, LegId, OpenDigest, Reason, RecordDigest, Timestamp};
 
-use crate::chain::{Chain, evidence, raw, untouched};
+use crate::chain::{Chain, evidence, hop_claims, raw, untouched};
 use crate::preview::{assert_refused, at};
 use crate::world::{NOW, WORLD, policy};
 
@@ -241,7 +241,7 @@ fn quoted() -> Policy {
 fn a_fresh_quote_over_the_leg_opens_a_path_at_level_quote() {
     let (chain, _) = accepted(1);
     let record = chain.preview().records()[0].record().clone();
-    let bytes = with_fresh(&chain, &record, |record| chain.hops[0].renew(record));
+    let bytes = with_fresh(&chain, &record, |record| chain.hops[0].renew(record, NOW));
     let path = verify(&chain, &bytes, Expects::Preview, &quoted()).unwrap();
     assert_eq!(path.hops[0].fresh_at, Some(NOW));
     let error = verify(&chain, &chain.preview().encode(), Expects::Preview, &quoted()).unwrap_err();
@@ -268,7 +268,7 @@ fn a_refresh_renews_the_evidence_with_a_fresh_quote() {
     let expects = Expects::Refresh { path: &path, challenge: None };
     let error = verify(&chain, &bare.encode(), expects, &audited).unwrap_err();
     assert_refused(&error, Some(1), Check::BindingLevel, Reason::BindingLevel);
-    let bytes = with_fresh(&chain, bare.records()[0].record(), |record| chain.hops[0].renew(record));
+    let bytes = with_fresh(&chain, bare.records()[0].record(), |record| chain.hops[0].renew(record, LATER));
     let renewed = verify(&chain, &bytes, expects, &audited).unwrap();
     assert_eq!(renewed.hops[0].fresh_at, Some(LATER));
     assert_eq!(path.hops[0].fresh_at, None);
@@ -282,15 +282,29 @@ fn a_fresh_quote_of_anything_else_is_refused() {
     let refused = |make: &dyn Fn(&mut Record) -> Evidence| {
         verify(&chain, &with_fresh(&chain, &record, make), Expects::Preview, &policy()).unwrap_err()
     };
+    // Without the claim of a hop, in another role, beyond its end.
+    let claims = |claims: Option<HopClaims>| {
+        refused(&|record| {
+            hop.renew(record, NOW);
+            let fresh = evidence(hop.attester.as_ref(), &hop.key, claims.clone(), Some(Digest::of(b"root")));
+            record.own.fresh.as_mut().unwrap().evidence = fresh.digest();
+            fresh
+        })
+    };
+    assert_refused(&claims(None), Some(1), Check::FreshForm, Reason::EvidenceForm);
+    let role = claims(Some(hop_claims("ingress", NOW)));
+    assert_refused(&role, Some(1), Check::Role, Reason::Role);
+    let ended = claims(Some(hop_claims("workload", Timestamp(NOW.0 - 3600))));
+    assert_refused(&ended, Some(1), Check::NotAfter, Reason::Expired);
     // Over another record: of another sequence number, kind, leg.
     let other_seq = refused(&|record| {
-        let fresh = hop.renew(record);
+        let fresh = hop.renew(record, NOW);
         record.seq += 1;
         fresh
     });
     assert_refused(&other_seq, Some(1), Check::FreshNonce, Reason::Freshness);
     let turned = refused(&|record| {
-        let fresh = hop.renew(record);
+        let fresh = hop.renew(record, NOW);
         let path = &mut record.own.fresh.as_mut().unwrap().path;
         path.index ^= 1;
         fresh
@@ -306,7 +320,7 @@ fn a_fresh_quote_of_anything_else_is_refused() {
     // For another key, by the same platform.
     let thief = HopKey::generate().unwrap();
     let key = refused(&|record| {
-        hop.renew(record);
+        hop.renew(record, NOW);
         let fresh = evidence(hop.attester.as_ref(), &thief, None, Some(Digest::of(b"root")));
         record.own.fresh.as_mut().unwrap().evidence = fresh.digest();
         fresh
@@ -321,13 +335,13 @@ fn a_fresh_quote_of_anything_else_is_refused() {
     for spec in specs {
         let mut other = hop.clone();
         other.attester = WORLD.attester(spec);
-        let identity = refused(&|record| other.renew(record));
+        let identity = refused(&|record| other.renew(record, NOW));
         assert_refused(&identity, Some(1), Check::FreshIdentity, Reason::Identity);
     }
     // A platform whose state is no longer acceptable.
     let mut old = hop.clone();
     old.attester = WORLD.attester(SimSpec { tcb: TcbChoice::Unlisted, ..SimSpec::sgx("hop") });
-    let appraisal = refused(&|record| old.renew(record));
+    let appraisal = refused(&|record| old.renew(record, NOW));
     assert_refused(&appraisal, Some(1), Check::FreshAppraisal, Reason::TcbStatus);
 }
 

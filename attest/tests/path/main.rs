@@ -5,5 +5,6 @@ mod bytes;
 mod chain;
 mod later;
 mod preview;
+mod records;
 mod vectors;
 mod world;

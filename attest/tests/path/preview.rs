@@ -7,10 +7,10 @@ use coset::{CborSerializable, CoseSign1, CoseSign1Builder, HeaderBuilder, iana};
 use inclavared_attest::appraise::TcbStatus;
 use inclavared_attest::hop_key::HopKey;
 use inclavared_attest::path::{
-    AttestedPeer, Check, Counters, Downstream, Expects, Kind, Nonce, Own, Path, PathEnd, PathError, RECORD_AAD, Record,
+    AttestedPeer, Check, Counters, Downstream, Expects, Kind, Nonce, Own, Path, PathError, RECORD_AAD, Record,
     SignedRecord, Trailer, TrailerLimits, verify_path,
 };
-use inclavared_attest::policy::{ChainShape, Policy, TerminalKind};
+use inclavared_attest::policy::{ChainShape, PathEnd, Policy, TerminalKind};
 use inclavared_attest::sim::{SimSpec, TcbChoice};
 use inclavared_attest::{Digest, EvidenceDigest, KeyId, LegId, OpenDigest, Reason, RecordDigest, Timestamp};
 
@@ -110,7 +110,7 @@ fn the_verifiers_own_view_of_its_leg_decides() {
     late.now = NOW.plus(Duration::from_secs(12 * 60 + 1));
     assert_refused(&check(late), Some(1), Check::NotAfter, Reason::Expired);
     let mut early = input;
-    early.now = Timestamp(NOW.0 - 49 * 60);
+    early.now = Timestamp(NOW.0 - 50 * 60);
     assert_refused(&check(early), Some(1), Check::NotAfter, Reason::Expired);
 }
 
@@ -177,14 +177,14 @@ fn a_record_signed_by_another_key_is_refused() {
 
     // The header and the payload name the right key, the signature is another's.
     let payload = CoseSign1::from_slice(record.bytes()).unwrap().payload.unwrap();
-    let forged = sign(payload, hop.key.kid(), &forger);
+    let forged = SignedRecord::decode(&sign(payload, hop.key.kid(), &forger)).unwrap();
     assert_refused(&refused(&forged), Some(1), Check::Signature, Reason::RecordSignature);
 
     // The payload names another SPKI than the header.
     let own = Own { spki: forger.spki().to_vec(), ..record.record().own.clone() };
     let other = Record { own, ..record.record().clone() }.sign(&forger).unwrap();
     let payload = CoseSign1::from_slice(other.bytes()).unwrap().payload.unwrap();
-    let spki = sign(payload, hop.key.kid(), &hop.key);
+    let spki = SignedRecord::decode(&sign(payload, hop.key.kid(), &hop.key)).unwrap();
     assert_refused(&refused(&spki), Some(1), Check::Spki, Reason::PathChain);
 
     // All of it is the forger's.
@@ -192,14 +192,14 @@ fn a_record_signed_by_another_key_is_refused() {
 }
 
 /// Signs any payload under any kid, as `Record::sign` does not.
-fn sign(payload: Vec<u8>, kid: KeyId, key: &HopKey) -> SignedRecord {
+pub(crate) fn sign(payload: Vec<u8>, kid: KeyId, key: &HopKey) -> Vec<u8> {
     let header = HeaderBuilder::new().algorithm(iana::Algorithm::ES256).key_id(kid.as_bytes().to_vec()).build();
     let cose = CoseSign1Builder::new()
         .protected(header)
         .payload(payload)
         .create_signature(RECORD_AAD, |message| key.sign_es256(message).unwrap().to_vec())
         .build();
-    SignedRecord::decode(&cose.to_vec().unwrap()).unwrap()
+    cose.to_vec().unwrap()
 }
 
 #[test]
@@ -257,10 +257,7 @@ fn a_hop_cannot_hide_the_one_below_it() {
     assert_refused(&error, Some(3), Check::End, Reason::PathChain);
     // It takes the record and the blob away as well: only the shape can tell, and the policy demands it.
     let short = self::chain(2);
-    let demanding = Policy {
-        shape: ChainShape { min_hops: 3, ..policy().shape },
-        ..policy()
-    };
+    let demanding = Policy { shape: ChainShape { min_hops: 3, ..policy().shape }, ..policy() };
     let error = verify(&short, &short.preview(), &demanding).unwrap_err();
     assert_refused(&error, None, Check::Shape, Reason::Shape);
     // It promises a record and gives none.
@@ -320,7 +317,7 @@ fn evidence_speaks_of_the_key_and_the_role_and_of_a_hop() {
     assert_refused(&refused(&chain, &untouched), Some(2), Check::Role, Reason::Role);
     chain.hops[1].evidence = evidence(attester.as_ref(), &chain.hops[1].key, None, None);
     assert_refused(&refused(&chain, &untouched), Some(2), Check::HopClaims, Reason::EvidenceForm);
-    let long = NOW.plus(Duration::from_secs(3601));
+    let long = NOW.plus(Duration::from_secs(3661));
     let mut claims = hop_claims("workload", NOW);
     claims.not_after = long;
     chain.hops[1].evidence = evidence(attester.as_ref(), &chain.hops[1].key, Some(claims), None);
@@ -385,10 +382,7 @@ fn hops_are_counted_before_anything_else() {
     let bytes = chain.preview().encode();
     let mut input = chain.input(&bytes, Expects::Preview);
     input.limits = TrailerLimits::MOST;
-    let roomy = Policy {
-        shape: ChainShape { max_hops: 16, ..policy().shape },
-        ..policy()
-    };
+    let roomy = Policy { shape: ChainShape { max_hops: 16, ..policy().shape }, ..policy() };
     assert_eq!(verify_path(&input, &roomy, &WORLD.appraiser).unwrap().hops.len(), 9);
     input.limits.bytes = bytes.len() - 1;
     let error = verify_path(&input, &roomy, &WORLD.appraiser).unwrap_err();
@@ -402,9 +396,8 @@ fn hops_are_counted_before_anything_else() {
 #[test]
 fn parts_that_are_missing_or_of_another_version_are_refused() {
     let chain = chain(1);
-    let error = |bytes: &[u8]| {
-        verify_path(&chain.input(bytes, Expects::Preview), &policy(), &WORLD.appraiser).unwrap_err()
-    };
+    let error =
+        |bytes: &[u8]| verify_path(&chain.input(bytes, Expects::Preview), &policy(), &WORLD.appraiser).unwrap_err();
     for bytes in [&[][..], &[0x83, 1, 1, 0x80], &[0x84, 2, 1, 0x80, 0xa0], &[0xa0], &[0x84, 1, 9, 0x80, 0xa0]] {
         assert_refused(&error(bytes), None, Check::TrailerForm, Reason::PathForm);
     }

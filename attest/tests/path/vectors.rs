@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use inclavared_attest::appraise::{Appraiser, Collateral, CollateralBook, Root, TrustRoots};
 use inclavared_attest::path::{
-    Close, Counters, Expects, FirstLeg, Nonce, Open, PathEnd, PathInput, Trailer, TrailerLimits, no_known_blobs,
-    verify_path,
+    Close, Counters, Expects, FirstLeg, Nonce, Open, PathInput, Trailer, TrailerLimits, no_known_blobs, verify_path,
 };
+use inclavared_attest::policy::PathEnd;
 use inclavared_attest::{Digest, KeyId, LegId, Timestamp};
 use serde_json::Value;
 

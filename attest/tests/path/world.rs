@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use inclavared_attest::Timestamp;
-use inclavared_attest::appraise::{Appraiser, CollateralBook, Root, TcbStatus, TrustRoots};
+use inclavared_attest::appraise::{Appraiser, CollateralBook, Root, TrustRoots};
 use inclavared_attest::attester::Attester;
 use inclavared_attest::evidence::Tee;
-use inclavared_attest::policy::{Binding, ChainShape, IdentityRule, Measurements, Policy, TcbPolicy, TerminalKind};
+use inclavared_attest::policy::{Policy, TerminalKind};
 use inclavared_attest::sim::{SimAttester, SimPlatform, SimSpec};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -44,30 +43,8 @@ impl World {
 
 /// Lets every simulated hop in, and any path that does not end in the open.
 pub(crate) fn policy() -> Policy {
-    Policy {
-        name: "test".to_owned(),
-        allow_simulated: true,
-        danger_allow_null: false,
-        danger_allow_debug: false,
-        tcb: TcbPolicy {
-            accepted: BTreeSet::from([TcbStatus::UpToDate, TcbStatus::SWHardeningNeeded]),
-            grace: Duration::ZERO,
-            refused_advisories: BTreeSet::new(),
-            allow_smt: true,
-            allow_dynamic_platform: true,
-            allow_cached_keys: true,
-        },
-        identity: IdentityRule::AnyGenuine,
-        measurements: Measurements::NotCompared,
-        shape: ChainShape {
-            order: vec![],
-            min_hops: 1,
-            max_hops: 8,
-            terminals: BTreeSet::from([TerminalKind::Workload, TerminalKind::TeeLocal]),
-            allow_legacy_end: false,
-        },
-        max_evidence_age: Duration::from_secs(3600),
-        max_path_age: Duration::from_secs(3600),
-        binding: Binding::Key,
-    }
+    let mut policy = Policy { name: "test".to_owned(), allow_simulated: true, ..Policy::genuine_only() };
+    policy.shape.terminals = BTreeSet::from([TerminalKind::Workload, TerminalKind::TeeLocal]);
+    policy.shape.allow_legacy_end = false;
+    policy
 }
