@@ -2,10 +2,10 @@
 //!
 //! A new run makes new keys, so all files change together. `attest/tests/path/vectors.rs` checks what is committed.
 
-#[allow(dead_code, reason = "the tests use all of it")]
+#[allow(dead_code, clippy::unwrap_used, reason = "the builders of the tests, which use all of them")]
 #[path = "../tests/path/chain.rs"]
 mod chain;
-#[allow(dead_code, reason = "the tests use all of it")]
+#[allow(dead_code, clippy::unwrap_used, reason = "the builders of the tests, which use all of them")]
 #[path = "../tests/path/world.rs"]
 mod world;
 

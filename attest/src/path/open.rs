@@ -227,7 +227,7 @@ mod tests {
             ..open()
         };
         assert!(largest.encode().len() <= MAX_OPEN);
-        assert_eq!(Open::decode(&largest.encode()), Ok(largest.clone()));
+        assert_eq!(Open::decode(&largest.encode()), Ok(largest));
         let more = [
             (Open { versions: vec![1; MAX_VERSIONS + 1], ..open() }, "versions"),
             (Open { versions: vec![], ..open() }, "versions"),
@@ -271,7 +271,7 @@ mod tests {
         };
         assert_eq!(Start::decode(&start.encode()), Ok(start.clone()));
         let bare = Start { client_proof: None, forward: None, ..start };
-        assert_eq!(Start::decode(&bare.encode()), Ok(bare.clone()));
+        assert_eq!(Start::decode(&bare.encode()), Ok(bare));
         let abort = Abort::new(Reason::Measurement, Some("no\nrule"));
         assert_eq!(abort.text.as_deref(), Some("no rule"));
         assert_eq!(Abort::decode(&abort.encode()), Ok(abort));

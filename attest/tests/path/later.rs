@@ -176,7 +176,7 @@ fn the_first_hop_is_the_one_of_the_preview() {
     other.hops[0].open = OpenDigest::from_bytes([1; 32]);
     let error = verify(&chain, &trailer, expects(&other), &policy()).unwrap_err();
     assert_refused(&error, Some(1), Check::SameLeg, Reason::PathChain);
-    let mut other = path.clone();
+    let mut other = path;
     let attester = chain.hops[0].attester.clone();
     other.hops[0].evidence = Arc::new(evidence(attester.as_ref(), &chain.hops[0].key, None, None));
     let error = verify(&chain, &trailer, expects(&other), &policy()).unwrap_err();

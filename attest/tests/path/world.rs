@@ -36,7 +36,7 @@ impl World {
 
     /// SGX and TDX in turn.
     pub(crate) fn attesters(&self, count: usize) -> Vec<Arc<dyn Attester>> {
-        let spec = |i: usize| if i % 2 == 0 { SimSpec::sgx("hop") } else { SimSpec::tdx("hop") };
+        let spec = |i: usize| if i.is_multiple_of(2) { SimSpec::sgx("hop") } else { SimSpec::tdx("hop") };
         (0..count).map(|i| self.attester(spec(i))).collect()
     }
 }
