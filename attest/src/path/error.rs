@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
-use super::{RecordError, TrailerError};
+use super::open::printable;
+use super::{Abort, Fault, TrailerError};
 use crate::Reason;
 use crate::appraise::AppraisalError;
 use crate::dcbor::FormError;
@@ -130,6 +131,15 @@ impl PathError {
         self.reason
     }
 
+    /// Hop and check: the error without its values.
+    fn place(&self) -> String {
+        let hop = self.hop.map_or_else(|| "path".to_owned(), |hop| format!("hop {hop}"));
+        match &self.what {
+            Some(what) => format!("{hop}: {} ({what})", self.check.name()),
+            None => format!("{hop}: {}", self.check.name()),
+        }
+    }
+
     pub(super) fn of_trailer(error: TrailerError) -> Self {
         let reason = error.reason();
         let (hop, check) = match &error {
@@ -149,14 +159,17 @@ impl PathError {
             TrailerError::BlobMissing { name } => return Self::new(None, Check::BlobMissing, name, "none"),
         };
         let found = match &error {
-            TrailerError::Record { source, .. } => record_text(source),
+            TrailerError::Record { source, .. } => source.to_string(),
             other => other.to_string(),
         };
         Self { reason, ..Self::new(hop, check, "the form of version 1", found) }
     }
 
     pub(super) fn of_evidence(hop: u8, check: Check, error: &EvidenceError) -> Self {
-        Self { reason: error.reason(), ..Self::new(Some(hop), check, "evidence in its form", with_sources(error)) }
+        Self {
+            reason: error.reason(),
+            ..Self::new(Some(hop), check, "evidence in its form", printable(&with_sources(error)))
+        }
     }
 
     pub(super) fn of_appraisal(hop: u8, check: Check, error: AppraisalError) -> Self {
@@ -172,22 +185,24 @@ impl PathError {
 
 impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.hop {
-            Some(hop) => write!(f, "hop {hop}: ")?,
-            None => f.write_str("path: ")?,
-        }
-        f.write_str(self.check.name())?;
-        if let Some(what) = &self.what {
-            write!(f, " ({what})")?;
-        }
-        write!(f, ": expected {}, found {}", self.expected, self.found)
+        write!(f, "{}: expected {}, found {}", self.place(), self.expected, self.found)
     }
 }
 
 impl Error for PathError {}
 
-fn record_text(error: &RecordError) -> String {
-    error.to_string()
+impl From<&PathError> for Fault {
+    /// What a hop tells its own client of a path that it refused. Whether `expected` may be told is the caller's to judge.
+    fn from(error: &PathError) -> Self {
+        Self::new(error.reason, &error.place()).with_values(&error.expected, &error.found)
+    }
+}
+
+impl From<&PathError> for Abort {
+    /// What a client tells the server whose path it refused.
+    fn from(error: &PathError) -> Self {
+        Self::new(error.reason, Some(&error.place()))
+    }
 }
 
 /// The error and its sources on one line.

@@ -189,7 +189,7 @@ impl Judge<'_> {
 
     fn demands_fresh(&self) -> bool {
         match self.input.expects {
-            Expects::Preview => self.policy.binding == Binding::Quote,
+            Expects::Preview | Expects::Forward => self.policy.binding == Binding::Quote,
             Expects::Refresh { .. } => self.policy.binding >= Binding::KeyAudit,
             Expects::Final { .. } => false,
         }

@@ -3,6 +3,7 @@
 //! Owns what is said about a path and how it is judged; frames, sessions and sockets are the tunnel's. In order of
 //! reading: [`leg`](leg_context), [`Open`], [`Record`], [`Trailer`], [`verify_path`], [`Path`].
 
+mod client_proof;
 mod codes;
 mod continuity;
 mod error;
@@ -10,6 +11,7 @@ mod fault;
 mod judge;
 mod leg;
 mod merkle;
+mod onward;
 mod open;
 mod record;
 mod response;
@@ -18,12 +20,14 @@ mod trailer;
 mod verified;
 mod verify;
 
+pub use client_proof::{CLIENT_AAD, ClientProofError, client_proof};
 pub use codes::{CloseReason, Kind};
 pub use error::{Check, PathError, WireError};
 pub use fault::{Fault, MAX_FAULT};
 pub use judge::{LEGACY_ROLE, MAX_CERTIFICATE_LIFE};
 pub use leg::{Challenge, LEG_LABEL, Nonce, RandomError, Side, binder, leaf, leg_context};
 pub use merkle::{MAX_LEAVES, MerklePath, MerkleTree};
+pub use onward::{Onward, OpenRefusal};
 pub use open::{Abort, MAX_HAVE, MAX_HOPS, MAX_OPEN, Open, Start, VERSION};
 pub use record::{
     AttestedPeer, Counters, Downstream, FreshQuote, MAX_ROLE, Own, PeerVerdict, Receipt, Record, Stage, TlsParameters,

@@ -46,6 +46,8 @@ pub struct FirstLeg<'a> {
 #[derive(Clone, Copy)]
 pub enum Expects<'a> {
     Preview,
+    /// The chain behind a client, mirrored: the first leg's server stands for the client, `open` is what it sent.
+    Forward,
     /// `path` is the newest state: its sequence numbers have to be passed.
     Refresh {
         path: &'a Path,
@@ -62,6 +64,7 @@ impl<'a> Expects<'a> {
     pub(super) const fn kind(&self) -> Kind {
         match self {
             Self::Preview => Kind::Preview,
+            Self::Forward => Kind::Forward,
             Self::Refresh { .. } => Kind::Refresh,
             Self::Final { .. } => Kind::Final,
         }
@@ -69,7 +72,7 @@ impl<'a> Expects<'a> {
 
     const fn path(&self) -> Option<&'a Path> {
         match self {
-            Self::Preview => None,
+            Self::Preview | Self::Forward => None,
             Self::Refresh { path, .. } | Self::Final { path, .. } => Some(path),
         }
     }

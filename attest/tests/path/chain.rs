@@ -95,6 +95,11 @@ impl Chain {
         self.build(&|_| Stage::Preview, 0, spoil)
     }
 
+    /// The same chain as the workload sees it behind its client: the nearest hop first.
+    pub(crate) fn forward(&self) -> Trailer {
+        self.build(&|_| Stage::Forward, 0, &untouched)
+    }
+
     pub(crate) fn refresh_with(
         &self,
         path: &Path,

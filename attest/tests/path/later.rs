@@ -224,6 +224,21 @@ fn a_refresh_answers_the_challenge_that_was_put() {
     assert_refused(&error.unwrap_err(), Some(1), Check::Challenge, Reason::Freshness);
 }
 
+#[test]
+fn a_workload_verifies_the_path_behind_its_client() {
+    let mut chain = Chain::new(NOW, &WORLD.attesters(3));
+    // The verifier that opened the path shows no evidence: that is for the workload's policy to allow.
+    chain.end = Downstream::Terminal(TerminalKind::Plain);
+    let bytes = chain.forward().encode();
+    let error = verify(&chain, &bytes, Expects::Preview, &policy()).unwrap_err();
+    assert_refused(&error, None, Check::TrailerKind, Reason::Protocol);
+    let check = |policy: &Policy| verify_path(&chain.input(&bytes, Expects::Forward), policy, &WORLD.appraiser);
+    assert_refused(&check(&policy()).unwrap_err(), None, Check::Shape, Reason::Shape);
+    let mut open = policy();
+    open.shape.terminals.insert(TerminalKind::Plain);
+    assert_eq!(check(&open).unwrap().hops.len(), 3);
+}
+
 /// A trailer of one hop with a fresh quote that `make` builds around the record.
 fn with_fresh(chain: &Chain, record: &Record, make: impl Fn(&mut Record) -> Evidence) -> Vec<u8> {
     let mut record = record.clone();

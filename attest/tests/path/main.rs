@@ -5,6 +5,7 @@
 
 mod bytes;
 mod chain;
+mod document;
 mod later;
 mod preview;
 mod records;

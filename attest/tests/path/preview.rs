@@ -7,8 +7,8 @@ use coset::{CborSerializable, CoseSign1, CoseSign1Builder, HeaderBuilder, iana};
 use inclavared_attest::appraise::TcbStatus;
 use inclavared_attest::hop_key::HopKey;
 use inclavared_attest::path::{
-    AttestedPeer, Check, Counters, Downstream, Expects, Kind, Nonce, Own, Path, PathError, RECORD_AAD, Record,
-    SignedRecord, Trailer, TrailerLimits, verify_path,
+    Abort, AttestedPeer, Check, Counters, Downstream, Expects, Fault, Kind, Nonce, Own, Path, PathError, RECORD_AAD,
+    Record, SignedRecord, Trailer, TrailerLimits, verify_path,
 };
 use inclavared_attest::policy::{ChainShape, PathEnd, Policy, TerminalKind};
 use inclavared_attest::sim::{SimSpec, TcbChoice};
@@ -471,6 +471,10 @@ fn an_error_names_hop_check_expected_and_found() {
     let chain = chain(2);
     let error = refused(&chain, &at(2, |record| record.depth = 5));
     assert_eq!(error.to_string(), "hop 2: depth: expected 0, found 5");
+    let fault = Fault::from(&error);
+    assert_eq!((fault.distance, fault.code, fault.text.as_deref()), (0, Reason::PathChain, Some("hop 2: depth")));
+    assert_eq!((fault.expected.as_deref(), fault.found.as_deref()), (Some("0"), Some("5")));
+    assert_eq!(Abort::from(&error), Abort { code: Reason::PathChain, text: Some("hop 2: depth".to_owned()) });
     let strict = Policy { allow_simulated: false, ..policy() };
     let error = verify(&chain, &chain.preview(), &strict).unwrap_err();
     assert!(error.to_string().starts_with("hop 1: policy (`test`, "), "{error}");
