@@ -176,7 +176,7 @@ fn appraised(claims: &QuoteClaims, root: Root, collateral: &Collateral, now: Tim
         },
         collateral: collateral.digest(),
         appraised_at: now,
-        expires: Timestamp(claims.earliest_expiration_date).min(collateral.expires()),
+        expires: Timestamp(claims.earliest_expiration_date),
     }
 }
 

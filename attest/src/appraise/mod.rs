@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use appraiser::Appraiser;
 pub use book::CollateralBook;
-pub use collateral::{Collateral, CollateralId};
+pub use collateral::{Collateral, CollateralId, Epoch};
 pub use dcap::collateral_id;
 pub use dcap_qvl::config::PckCa;
 pub use roots::TrustRoots;

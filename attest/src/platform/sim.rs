@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_what_helps() {
         type Spoil = fn(&Path);
-        let cases: [(&str, Spoil, &str); 6] = [
+        let cases: [(&str, Spoil, &str); 7] = [
             ("no folder", |f| fs::remove_dir_all(f).unwrap(), "there is no simulated platform"),
             ("no collateral", |f| fs::remove_file(f.join(COLLATERAL_TDX)).unwrap(), "collateral-tdx.json: the file is"),
             ("no key", |f| fs::remove_file(f.join(KEYS).join(PCK)).unwrap(), "keys/pck.pem: the file is missing"),
@@ -337,6 +337,14 @@ mod tests {
                     fs::copy(f.join(COLLATERAL_TDX), f.join(COLLATERAL_SGX)).unwrap();
                 },
                 "collateral-sgx.json: it holds collateral for tdx/",
+            ),
+            (
+                "another root",
+                |f| {
+                    let other = SimPlatform::generate(NOW).unwrap();
+                    fs::write(f.join(ROOT), pem_chain(&[other.root_der()])).unwrap();
+                },
+                "collateral-sgx.json: it holds root CA CRL: expected signed by",
             ),
             (
                 "another key",

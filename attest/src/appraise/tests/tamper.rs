@@ -198,6 +198,29 @@ fn a_bit_of_the_collateral() {
 }
 
 #[test]
+fn authorities_out_of_their_place() {
+    let world = World::new();
+    let keys = world.platform.keys.as_ref().unwrap();
+    let revoke = |der: &[u8]| {
+        let serial = crate::appraise::x509::parse(der).unwrap().raw_serial().to_vec();
+        keys.root.crl(NOW, NOW.plus(Duration::from_secs(60)), &[serial]).unwrap()
+    };
+    for (what, der) in [("PCK CA", &keys.pck_ca.der), ("TCB signer", &keys.tcb_signer.der)] {
+        let (error, verified) = with_changed(&world, |set| set.root_ca_crl = revoke(der));
+        assert_eq!((verified.reason, verified.what.as_str()), (Reason::Collateral, what));
+        assert!(verified.found.contains("on the CRL"), "{verified}");
+        assert_eq!(error.reason, Reason::Collateral, "{error}");
+    }
+    // The PCK CA signs certificates, not TCB info, though the root stands behind it too.
+    let (error, verified) = with_changed(&world, |set| {
+        set.tcb_info_signature = keys.pck_ca.key.sign(set.tcb_info.as_bytes()).unwrap().to_vec();
+        set.tcb_info_issuer_chain = set.pck_crl_issuer_chain.clone();
+    });
+    assert_eq!((verified.reason, verified.what.as_str()), (Reason::Collateral, "TCB signer"));
+    assert_eq!(error.reason, Reason::Collateral, "{error}");
+}
+
+#[test]
 fn out_of_its_time() {
     let world = World::new();
     let quote = world.quote(SimSpec::sgx("a"));
