@@ -2,6 +2,7 @@
 //! the same counters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::judge::Renewed;
 use super::verify::same;
@@ -23,11 +24,12 @@ pub(super) struct Continuation {
     path: Path,
     /// Records in the trailer. Invariant: at least 1 and at most the hops of the path.
     records: usize,
+    max_path_age: Duration,
 }
 
 impl Continuation {
     /// Fewer records than hops are right only where the last one says that the path broke off below it.
-    pub(super) fn new(path: &Path, trailer: &Trailer) -> Result<Self, PathError> {
+    pub(super) fn new(path: &Path, trailer: &Trailer, max_path_age: Duration) -> Result<Self, PathError> {
         let records = trailer.records();
         let severed = matches!(records.last().map(|last| &last.record().downstream), Some(Downstream::Severed { .. }));
         let due = path.hops.len();
@@ -35,7 +37,7 @@ impl Continuation {
         if !right {
             return Err(PathError::new(None, Check::SameHops, due, records.len()));
         }
-        Ok(Self { path: path.clone(), records: records.len() })
+        Ok(Self { path: path.clone(), records: records.len(), max_path_age })
     }
 
     /// Whether the record continues the hop that the preview had in its place.
@@ -77,12 +79,13 @@ impl Continuation {
         if let Some((fresh, now)) = fresh {
             hop.appraised = fresh.appraised;
             hop.verdict = fresh.verdict;
+            hop.not_after = fresh.not_after;
             hop.fresh_at = Some(now);
         }
     }
 
     pub(super) fn into_path(mut self) -> Path {
-        self.path.sum_up();
+        self.path.sum_up(self.max_path_age);
         self.path
     }
 
@@ -152,17 +155,20 @@ impl Continuation {
 
 impl Path {
     /// Works out anew what depends on all hops together.
-    pub(super) fn sum_up(&mut self) {
-        let hops = || self.hops.iter().map(|hop| (&hop.verdict, &hop.appraised, &hop.evidence));
-        let all = || hops().chain(self.legacy.iter().map(|l| (&l.verdict, &l.appraised, &l.evidence)));
-        let worst = all().map(|(verdict, ..)| verdict.status).max().unwrap_or(TcbStatus::Revoked);
-        let compared = all().all(|(verdict, ..)| verdict.compared);
-        let simulated = all().any(|(verdict, ..)| verdict.simulated);
-        let ends = all().flat_map(|(_, appraised, evidence)| {
-            [Some(appraised.expires), evidence.claims().hop().map(|claims| claims.not_after)].into_iter().flatten()
+    pub(super) fn sum_up(&mut self, max_path_age: Duration) {
+        let verdicts = || self.hops.iter().map(|hop| &hop.verdict).chain(self.legacy.iter().map(|peer| &peer.verdict));
+        self.worst = verdicts().map(|verdict| verdict.status).max().unwrap_or(TcbStatus::Revoked);
+        self.compared = verdicts().all(|verdict| verdict.compared);
+        self.simulated = verdicts().any(|verdict| verdict.simulated);
+        let oldest = self.hops.iter().map(|hop| hop.fresh_at.unwrap_or(self.accepted_at)).min();
+        // A peer without records cannot renew itself: its evidence is as old as the path.
+        let oldest = if self.legacy.is_some() { None } else { oldest };
+        self.ages_at = oldest.unwrap_or(self.accepted_at).plus(max_path_age);
+        let hops = self.hops.iter().flat_map(|hop| [hop.appraised.expires, hop.not_after]);
+        let legacy = self.legacy.iter().flat_map(|peer| {
+            [Some(peer.appraised.expires), peer.evidence.claims().hop().map(|claims| claims.not_after)]
         });
-        let expires = ends.chain([self.expires]).min().unwrap_or(self.expires);
-        (self.worst, self.compared, self.simulated, self.expires) = (worst, compared, simulated, expires);
+        self.expires = hops.chain(legacy.flatten()).fold(self.ages_at, Timestamp::min);
     }
 }
 

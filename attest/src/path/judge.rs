@@ -32,6 +32,7 @@ pub(super) struct Judged {
     pub(super) evidence: Arc<Evidence>,
     pub(super) appraised: Arc<Appraised>,
     pub(super) verdict: Verdict,
+    pub(super) not_after: Timestamp,
     pub(super) fresh_at: Option<Timestamp>,
 }
 
@@ -39,6 +40,7 @@ pub(super) struct Judged {
 pub(super) struct Renewed {
     pub(super) appraised: Arc<Appraised>,
     pub(super) verdict: Verdict,
+    pub(super) not_after: Timestamp,
 }
 
 impl Judge<'_> {
@@ -52,13 +54,14 @@ impl Judge<'_> {
             return Err(PathError::new(hop, Check::HopClaims, "the claim of an inclavared hop", "none"));
         };
         same(hop, Check::Role, claims.chain_role.as_str(), record.role.as_str())?;
-        self.not_after(position, claims.not_after)?;
+        let not_after = claims.not_after;
+        self.not_after(position, not_after)?;
         let (appraised, verdict) = self.appraise(position, last, &record.role, &evidence)?;
         self.binding_below(position, record)?;
         let fresh = self.fresh(position, last, record, &evidence, &appraised)?;
         let fresh_at = fresh.is_some().then_some(self.input.now);
-        let (appraised, verdict) = fresh.map_or((appraised, verdict), |fresh| (fresh.appraised, fresh.verdict));
-        Ok(Judged { evidence: Arc::new(evidence), appraised, verdict, fresh_at })
+        let Renewed { appraised, verdict, not_after } = fresh.unwrap_or(Renewed { appraised, verdict, not_after });
+        Ok(Judged { evidence: Arc::new(evidence), appraised, verdict, not_after, fresh_at })
     }
 
     /// A hop of a later trailer: its evidence was judged with the preview; a fresh quote is judged now.
@@ -91,10 +94,11 @@ impl Judge<'_> {
             compared: true,
             simulated: false,
             accepted_at: now,
-            expires: now.plus(self.policy.max_path_age),
+            expires: now,
+            ages_at: now,
             close: None,
         };
-        path.sum_up();
+        path.sum_up(self.policy.max_path_age);
         path
     }
 
@@ -167,7 +171,8 @@ impl Judge<'_> {
             return Err(PathError::new(hop, Check::FreshForm, "the claim of an inclavared hop", "none"));
         };
         same(hop, Check::Role, record.role.as_str(), claims.chain_role.as_str())?;
-        self.not_after(position, claims.not_after)?;
+        let not_after = claims.not_after;
+        self.not_after(position, not_after)?;
         let root = merkle_root(record, fresh);
         if quoted.claims().nonce() != Some(root) {
             let found = quoted.claims().nonce().map_or_else(|| "none".to_owned(), |nonce| nonce.to_string());
@@ -184,7 +189,7 @@ impl Judge<'_> {
             .policy
             .admit(&place, &renewed, quoted.claims(), now)
             .map_err(|error| PathError::of_policy(hop, Check::Policy, error))?;
-        Ok(Some(Renewed { appraised: renewed, verdict }))
+        Ok(Some(Renewed { appraised: renewed, verdict, not_after }))
     }
 
     fn demands_fresh(&self) -> bool {

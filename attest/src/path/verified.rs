@@ -27,8 +27,11 @@ pub struct Path {
     pub simulated: bool,
     /// When the preview was accepted.
     pub accepted_at: Timestamp,
-    /// The earliest end of everything that this rests on: certificates, collateral, the policy's path age.
+    /// The earliest end of everything that this rests on: certificates, collateral, the policy's path age. It holds for
+    /// START; a path that was started lives on when its certificates end.
     pub expires: Timestamp,
+    /// When the policy's path age is reached: without a fresh quote of every hop by then, the path ends.
+    pub ages_at: Timestamp,
     /// How it ended: after the final trailer.
     pub close: Option<Close>,
 }
@@ -47,6 +50,8 @@ pub struct PathHop {
     pub evidence: Arc<Evidence>,
     pub appraised: Arc<Appraised>,
     pub verdict: Verdict,
+    /// The end of the certificate, or what the newest fresh quote says.
+    pub not_after: Timestamp,
     /// When a fresh quote over this leg was last verified.
     pub fresh_at: Option<Timestamp>,
     /// The newest record, and the one of the preview.
@@ -83,7 +88,7 @@ pub enum Close {
 impl Path {
     /// Whether everything that the path rests on still holds at `now`. Checked again at START.
     pub fn is_current(&self, now: Timestamp) -> bool {
-        now <= self.expires
+        now < self.expires
     }
 
     /// What the hop above says of this path in its own record, `binding` being what it asked for.

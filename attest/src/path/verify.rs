@@ -119,7 +119,8 @@ impl Walk<'_> {
         let ending = self.each(|position, signed| {
             let record = signed.record();
             let last = matches!(record.downstream, Downstream::Terminal(_));
-            let Judged { evidence, appraised, verdict, fresh_at } = self.judge.hop(position, last, record)?;
+            let Judged { evidence, appraised, verdict, not_after, fresh_at } =
+                self.judge.hop(position, last, record)?;
             hops.push(PathHop {
                 position,
                 role: record.role.clone(),
@@ -130,6 +131,7 @@ impl Walk<'_> {
                 evidence,
                 appraised,
                 verdict,
+                not_after,
                 fresh_at,
                 record: signed.digest(),
                 preview: signed.digest(),
@@ -155,7 +157,7 @@ impl Walk<'_> {
 
     /// A refresh or a final trailer of a path that was accepted before.
     fn continued(&self, path: &Path) -> Result<Path, PathError> {
-        let mut continuation = Continuation::new(path, self.trailer)?;
+        let mut continuation = Continuation::new(path, self.trailer, self.policy.max_path_age)?;
         self.each(|position, signed| {
             continuation.check(position, signed)?;
             let fresh = self.judge.renewal(position, signed.record(), &path.hops[usize::from(position) - 1])?;

@@ -286,6 +286,8 @@ fn a_refresh_renews_the_evidence_with_a_fresh_quote() {
     let bytes = with_fresh(&chain, bare.records()[0].record(), |record| chain.hops[0].renew(record, LATER));
     let renewed = verify(&chain, &bytes, expects, &audited).unwrap();
     assert_eq!(renewed.hops[0].fresh_at, Some(LATER));
+    assert_eq!(renewed.ages_at, LATER.plus(Duration::from_secs(3600)), "its age counts anew");
+    assert_eq!(renewed.expires, LATER.plus(Duration::from_secs(12 * 60)), "and so does its end");
     assert_eq!(path.hops[0].fresh_at, None);
 }
 
