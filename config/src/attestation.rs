@@ -33,7 +33,10 @@ pub struct SimSettings {
     pub mrtd: Option<[u8; 48]>,
     pub rtmr: [Option<[u8; 48]>; 4],
     pub debug: bool,
+    /// The state of the platform that the quotes are to show.
     pub tcb: TcbStatus,
+    /// The machine's name: quotes of one name come from one machine, so that identity rules can be tried.
+    pub machine: String,
 }
 
 impl Default for SimSettings {
@@ -43,12 +46,13 @@ impl Default for SimSettings {
             tee: Tee::Sgx,
             mrenclave: None,
             mrsigner: None,
-            isv_prod_id: 0,
-            isv_svn: 0,
+            isv_prod_id: 1,
+            isv_svn: 1,
             mrtd: None,
             rtmr: [None; 4],
             debug: false,
             tcb: TcbStatus::UpToDate,
+            machine: "machine".into(),
         }
     }
 }
@@ -166,6 +170,9 @@ fn read_sim(table: &Table<'_>) -> SimSettings {
     }
     for (key, slot) in [("isvprodid", &mut sim.isv_prod_id), ("isvsvn", &mut sim.isv_svn)] {
         *slot = table.get(key).and_then(|v| v.integer(0..=u16::MAX.into())).unwrap_or(*slot);
+    }
+    if let Some(value) = table.get("machine") {
+        sim.machine = value.filled_text("write a word, or leave it out").unwrap_or_default().to_owned();
     }
     sim.debug = table.get("debug").and_then(|v| v.flag()).unwrap_or(sim.debug);
     sim.tcb = table.get("tcb").and_then(|v| v.parsed()).unwrap_or(sim.tcb);

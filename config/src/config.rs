@@ -80,7 +80,7 @@ fn read_config(path: &Path, root: &Table<'_>) -> Option<Config> {
     let (limits, deadlines, log) = (read_limits(root), read_deadlines(root), read_log(root));
     let workers = root.get("workers").and_then(|v| v.integer::<usize>(1..=1024)).and_then(NonZeroUsize::new);
     recorded::read_recorded(root);
-    let digest = crate::digest::config_digest(&attestation, &routes, &policies);
+    let digest = crate::digest::config_digest(&attestation, &routes);
     let workers = workers.unwrap_or_else(default_workers);
     Some(Config { attestation, routes, policies, limits, deadlines, log, workers, digest })
 }

@@ -106,7 +106,7 @@ impl Config {
         let routes = vec![route];
         let policies = BTreeMap::from([(policy.name.clone(), policy)]);
         Ok(Self {
-            digest: config_digest(&attestation, &routes, &policies),
+            digest: config_digest(&attestation, &routes),
             attestation,
             routes,
             policies,
