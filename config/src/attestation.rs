@@ -132,12 +132,10 @@ pub(crate) fn read_attestation(file: &Path, root: &Table<'_>) -> Attestation {
         sim: SimSettings::default(),
     };
     let Some(table) = table else { return attestation };
-    if let Some(value) = table.get("attester") {
-        attestation.attester = value.parsed().unwrap_or(AttesterKind::Auto);
-    }
-    if let Some(value) = table.get("verifier") {
-        attestation.verifier = value.parsed().unwrap_or(VerifierKind::Auto);
-    }
+    let attester = table.get("attester").map(|v| v.parsed());
+    let verifier = table.get("verifier").map(|v| v.parsed());
+    attestation.attester = attester.flatten().unwrap_or(AttesterKind::Auto);
+    attestation.verifier = verifier.flatten().unwrap_or(VerifierKind::Auto);
     if let Some(value) = table.get("platform") {
         let folder = value.filled_text(PLATFORM_REMEDY).unwrap_or_default();
         attestation.platform = Some(file.parent().unwrap_or(Path::new("")).join(folder));
@@ -147,7 +145,8 @@ pub(crate) fn read_attestation(file: &Path, root: &Table<'_>) -> Attestation {
     }
     if let Some(sim) = table.table("sim") {
         attestation.sim = read_sim(&sim);
-        if attestation.attester != AttesterKind::Sim {
+        // A name that could not be read may have been meant as `sim`.
+        if attestation.attester != AttesterKind::Sim && attester != Some(None) {
             let what = format!("the attester is `{}`, which measures for itself", attestation.attester);
             sim.mistake(what, "leave this table out, or write `attester = \"sim\"`");
         }

@@ -21,7 +21,8 @@ pub struct Config {
     pub attestation: Attestation,
     /// Invariant: not empty.
     pub routes: Vec<Route>,
-    /// The policies of the file, whether a route uses them or not. The built-in one is not among them.
+    /// The policies of the file or of the command line, whether a route uses them or not. The built-in one is not
+    /// among them: [`Config::used_policies`] has it where it is used.
     pub policies: BTreeMap<String, Arc<Policy>>,
     pub limits: Limits,
     pub deadlines: Deadlines,

@@ -6,6 +6,8 @@
 
 use std::cell::RefCell;
 use std::fmt::Display;
+use std::fs::File;
+use std::io::Read;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::str::FromStr;
@@ -14,8 +16,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::duration::{parse_duration, show_duration};
 use crate::mistake::{Errors, Mistake, Origin};
-use crate::parse_duration;
 
 /// Collects the mistakes of one file.
 pub(crate) struct Report<'a> {
@@ -68,11 +70,16 @@ pub(crate) fn read<T>(file: &Path, text: &str, read: impl FnOnce(&Table<'_>) -> 
     }
 }
 
-/// The text of a file.
+/// The text of a file, if it is not absurdly long.
 pub(crate) fn read_file(file: &Path) -> Result<String, Errors> {
-    std::fs::read_to_string(file).map_err(|error| {
-        Errors::one(Origin::File(file.to_owned()), "", format!("cannot be read: {error}"), "name a readable TOML file")
-    })
+    let refused = |what, remedy: &str| Errors::one(Origin::File(file.to_owned()), "", what, remedy);
+    let unreadable = |error| refused(format!("cannot be read: {error}"), "name a readable TOML file");
+    let mut text = String::new();
+    File::open(file).map_err(unreadable)?.take(LONGEST_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(refused(format!("longer than {LONGEST_FILE} bytes"), "name a configuration"));
+    }
+    Ok(text)
 }
 
 impl Report<'_> {
@@ -137,7 +144,7 @@ impl<'a> Table<'a> {
         let known = self.known.borrow();
         for (key, _) in self.entries.iter() {
             let name: &str = key.get_ref();
-            if !known.iter().any(|k| *k == name) {
+            if !known.contains(&name) {
                 let remedy = match nearest(name, &known) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("there are {}", known.join(", ")),
@@ -226,7 +233,7 @@ impl<'a> Value<'a> {
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-            self.mistake(format!("`{text}` is not known"), format!("write one of {}", known.join(", ")));
+            self.mistake(format!("`{text}` is not known"), format!("write {}", known.join(" or ")));
         }
         found
     }
@@ -239,9 +246,14 @@ impl<'a> Value<'a> {
         match parse_duration(text) {
             Ok(duration) if range.contains(&duration) => return Some(duration),
             Ok(duration) if duration < *range.start() => {
-                self.mistake(format!("`{text}` is too short"), format!("write at least {:?}", range.start()));
+                self.mistake(
+                    format!("`{text}` is too short"),
+                    format!("write at least {}", show_duration(*range.start())),
+                );
             }
-            Ok(_) => self.mistake(format!("`{text}` is too long"), format!("write at most {}s", range.end().as_secs())),
+            Ok(_) => {
+                self.mistake(format!("`{text}` is too long"), format!("write at most {}", show_duration(*range.end())))
+            }
             Err(what) => self.mistake(what, "write for example 500ms, 10s, 10m or 1h30m"),
         }
         None
@@ -294,6 +306,10 @@ impl<'a> Value<'a> {
         }
     }
 
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
+    }
+
     pub(crate) fn is_text(&self) -> bool {
         matches!(self.value, DeValue::String(_))
     }
@@ -322,8 +338,13 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The known key that is at most a third of its letters away (Damerau-Levenshtein, adjacent transpositions).
+/// The known key that was meant: one that begins or ends with this name (`allow_debug`, but for its `danger_`), or one
+/// that is at most a third of its letters away (Damerau-Levenshtein, adjacent transpositions).
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let part = |k: &&&str| name.len() >= 4 && (k.starts_with(name) || k.ends_with(name));
+    if let Some(whole) = known.iter().find(part) {
+        return Some(whole);
+    }
     let (distance, near) = known.iter().map(|k| (distance(name, k), *k)).min()?;
     (distance <= near.len().div_ceil(3)).then_some(near)
 }
@@ -346,6 +367,9 @@ fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
+/// A thousand routes and policies fit in well; a device file or a wrong path does not fill the memory.
+const LONGEST_FILE: u64 = 1 << 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,6 +378,7 @@ mod tests {
     fn near_keys_are_found_and_far_ones_are_not() {
         assert_eq!(nearest("lsiten", &["listen", "target"]), Some("listen"));
         assert_eq!(nearest("upsteam", &["upstream", "downstream"]), Some("upstream"));
+        assert_eq!(nearest("allow_debug", &["debug", "danger_allow_debug"]), Some("danger_allow_debug"));
         assert_eq!(nearest("colour", &["listen", "target"]), None);
         assert_eq!(nearest("x", &[]), None);
     }

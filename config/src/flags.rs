@@ -1,6 +1,5 @@
 //! A configuration of one route from a command line: the original's flags alone.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -87,10 +86,12 @@ impl Config {
         if let Some(errors) = Errors::new(Origin::CommandLine, mistakes) {
             return Err(errors);
         }
-        let policy = Arc::new(flags.policy.unwrap_or_else(|| flags.verifier.default_policy()));
+        let given = flags.policy.map(Arc::new);
+        let policies = given.iter().map(|policy| (policy.name.clone(), policy.clone())).collect();
+        let policy = given.unwrap_or_else(|| Arc::new(flags.verifier.default_policy()));
         let downstream = match flags.mutual {
-            true => Downstream::Mutual { policy: policy.clone() },
-            false => Downstream::Attested { policy: policy.clone() },
+            true => Downstream::Mutual { policy },
+            false => Downstream::Attested { policy },
         };
         let route = Route {
             name: "main".into(),
@@ -104,7 +105,6 @@ impl Config {
             disclose_expected: false,
         };
         let routes = vec![route];
-        let policies = BTreeMap::from([(policy.name.clone(), policy)]);
         Ok(Self {
             digest: config_digest(&attestation, &routes),
             attestation,

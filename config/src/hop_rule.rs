@@ -100,27 +100,24 @@ fn read_enclaves(table: &Table<'_>) -> Found {
 }
 
 fn read_signers(table: &Table<'_>) -> Found {
-    let keys = [("mrsigner", 0), ("isvprodid", 0), ("isvsvn_min", 0)].map(|(key, _)| table.get(key));
+    let keys = ["mrsigner", "isvprodid", "isvsvn_min"].map(|key| table.get(key));
     if keys.iter().all(Option::is_none) {
         return None;
     }
-    let [signer, product, svn] = keys;
-    if product.is_none() || svn.is_none() {
+    if keys.iter().any(Option::is_none) {
         table.mistake(
             "mrsigner, isvprodid and isvsvn_min go together",
-            "add what is missing: without them everything that the signer ever signed would pass",
+            "add what is missing: everything that a signer ever signed would pass otherwise",
         );
-    } else if signer.is_none() {
-        table.mistake("isvprodid and isvsvn_min say nothing alone", "add mrsigner");
     }
-    let signers = signer.as_ref().and_then(read_measurements);
-    let product = product.and_then(|v| v.integer::<u16>(0..=u16::MAX.into()));
-    let svn = svn.and_then(|v| v.integer::<u16>(0..=u16::MAX.into()));
-    Some((|| {
-        let (isv_prod_id, isv_svn_min) = (product?, svn?);
-        let values = signers?.into_iter();
-        Some(values.map(|mrsigner| ReferenceValue::SgxSigner { mrsigner, isv_prod_id, isv_svn_min }).collect())
-    })())
+    let [signers, product, svn] = keys;
+    let signers = signers.as_ref().and_then(read_measurements);
+    let number = |value: Option<Value<'_>>| value.and_then(|v| v.integer::<u16>(0..=u16::MAX.into()));
+    let (Some(signers), Some(isv_prod_id), Some(isv_svn_min)) = (signers, number(product), number(svn)) else {
+        return Some(None);
+    };
+    let value = |mrsigner| ReferenceValue::SgxSigner { mrsigner, isv_prod_id, isv_svn_min };
+    Some(Some(signers.into_iter().map(value).collect()))
 }
 
 fn read_tds(table: &Table<'_>) -> Found {
@@ -139,7 +136,7 @@ fn read_tds(table: &Table<'_>) -> Found {
     let optional = |value: &Option<Value<'_>>| value.as_ref().map(|v| v.hex::<48>());
     let registers = registers.each_ref().map(optional);
     let config = optional(&config);
-    let mrtds = mrtd.as_ref().and_then(read_measurements)?;
+    let Some(mrtds) = mrtd.as_ref().and_then(read_measurements) else { return Some(None) };
     // A register that is there and could not be read has been reported: nothing of the document is used.
     let (rtmr, mrconfigid) = (registers.map(Option::flatten), config.flatten());
     Some(Some(mrtds.into_iter().map(|mrtd| ReferenceValue::Tdx { mrtd, rtmr, mrconfigid }).collect()))

@@ -200,12 +200,12 @@ fn read_shape(table: &Table<'_>) -> ChainShape {
     let hops = |key| table.get(key).and_then(|v| v.integer::<u8>(1..=MAX_HOPS.into()).map(|n| (n, v)));
     let (min, max) = (hops("min_hops"), hops("max_hops"));
     let max_hops = max.as_ref().map_or(DEFAULT_HOPS, |(n, _)| *n);
-    let least = order.iter().map(|step| u16::from(step.min)).sum::<u16>().max(1);
+    let least: usize = order.iter().map(|step| usize::from(step.min)).sum();
     let min_hops = min.as_ref().map_or(1, |(n, _)| *n);
     if min_hops > max_hops {
         table
             .mistake(format!("min_hops {min_hops} is above max_hops {max_hops}"), "no path could pass: raise max_hops");
-    } else if least > u16::from(max_hops) {
+    } else if least > usize::from(max_hops) {
         table.mistake(
             format!("`order` needs at least {least} hops, and max_hops is {max_hops}"),
             "no path could pass: raise max_hops",

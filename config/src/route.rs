@@ -230,6 +230,9 @@ fn read_side<'a>(
     let value = table.required(key, remedy)?;
     let (word, policy) = if value.is_text() {
         (value.clone(), None)
+    } else if !value.is_table() {
+        value.mistake("neither a word nor a table", remedy);
+        return None;
     } else {
         let side = value.table()?;
         let word = side.required("tls", "write `tls = \"plain\"`, `\"attested\"` or `\"mutual\"`");

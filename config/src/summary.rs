@@ -32,7 +32,7 @@ pub fn check(path: &Path) -> Result<Summary, Errors> {
 impl Config {
     pub fn summary(&self) -> Summary {
         let used = self.used_policies();
-        let shown: BTreeMap<_, _> = self.policies.iter().chain(used.iter().map(|(name, p)| (name, p))).collect();
+        let shown: BTreeMap<_, _> = self.policies.iter().chain(&used).collect();
         Summary {
             routes: self.routes.iter().map(route_line).collect(),
             policies: shown.values().map(|policy| policy_line(policy)).collect(),
@@ -42,7 +42,7 @@ impl Config {
     }
 
     /// Every policy that a route uses, the built-in one included.
-    fn used_policies(&self) -> BTreeMap<String, Arc<Policy>> {
+    pub fn used_policies(&self) -> BTreeMap<String, Arc<Policy>> {
         let sides = self.routes.iter().flat_map(|route| [route.upstream.policy(), route.downstream.policy()]);
         sides.flatten().map(|policy| (policy.name.clone(), policy.clone())).collect()
     }
