@@ -1,10 +1,25 @@
 //! Appraisal: from evidence and collateral to what is known of an attester. Policy judges it afterwards.
 
+mod appraiser;
+mod book;
+mod collateral;
+mod dcap;
+mod hexadecimal;
+mod refusal;
+mod roots;
 mod tcb;
+mod x509;
 
 use std::sync::Arc;
 
+pub use appraiser::Appraiser;
+pub use book::CollateralBook;
+pub use collateral::{Collateral, CollateralId, Epoch};
+pub use dcap::collateral_id;
+pub use dcap_qvl::config::PckCa;
+pub use roots::TrustRoots;
 pub use tcb::TcbStatus;
+pub(crate) use x509::{certificate_key, certificate_window, pem_certificates};
 
 use crate::evidence::{Evidence, Tee};
 use crate::{CollateralDigest, Reason, Timestamp};
@@ -15,14 +30,15 @@ pub trait Appraise: Send + Sync {
 }
 
 /// What the cryptography says of an attester, before any policy has judged it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct Appraised {
     pub tee: Tee,
     pub root: Root,
     pub code: CodeIdentity,
     pub debug: bool,
     pub tcb_status: TcbStatus,
-    /// When the TCB level that the platform matched was current.
+    /// When the TCB level that the platform matched was current; for an out-of-date platform the oldest date among
+    /// its out-of-date components (platform, TDX module, quoting enclave).
     pub tcb_date: Timestamp,
     pub advisories: Vec<String>,
     pub platform: Platform,
@@ -44,7 +60,8 @@ pub enum Root {
 }
 
 /// The measured identity of the code, as the hardware states it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum CodeIdentity {
     Sgx(SgxIdentity),
     Tdx(Box<TdxIdentity>),
@@ -52,46 +69,66 @@ pub enum CodeIdentity {
     None,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct SgxIdentity {
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub mrenclave: [u8; 32],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub mrsigner: [u8; 32],
     pub isv_prod_id: u16,
     pub isv_svn: u16,
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub attributes: [u8; 16],
     pub misc_select: u32,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct TdxIdentity {
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub mrtd: [u8; 48],
+    #[serde(serialize_with = "hexadecimal::list")]
     pub rtmr: [[u8; 48]; 4],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub mrconfigid: [u8; 48],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub mrowner: [u8; 48],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub mrownerconfig: [u8; 48],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub mrseam: [u8; 48],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub mrsignerseam: [u8; 48],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub td_attributes: [u8; 8],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub xfam: [u8; 8],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub tee_tcb_svn: [u8; 16],
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
 pub struct SnpIdentity {
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub measurement: [u8; 48],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub host_data: [u8; 32],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub id_key_digest: [u8; 48],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub author_key_digest: [u8; 48],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub family_id: [u8; 16],
+    #[serde(serialize_with = "hexadecimal::bytes")]
     pub image_id: [u8; 16],
     pub guest_policy: u64,
     pub vmpl: u32,
 }
 
 /// The machine behind the evidence.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
 pub struct Platform {
     /// Every identifier that names it: PPID, platform instance id, chip id.
+    #[serde(serialize_with = "hexadecimal::list")]
     pub ids: Vec<Vec<u8>>,
     /// What the PCK certificate says; `None` where it says nothing.
     pub smt: Option<bool>,
@@ -111,7 +148,29 @@ pub struct AppraisalError {
 }
 
 impl AppraisalError {
+    pub(crate) fn new(
+        reason: Reason,
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self { reason, what: what.into(), expected: expected.into(), found: printable(&found.into()) }
+    }
+
     pub fn reason(&self) -> Reason {
         self.reason
     }
+}
+
+/// What was found may quote a peer, a name in its certificate for one: no control characters, and not without end.
+fn printable(text: &str) -> String {
+    const MAX_CHARS: usize = 512;
+    text.chars().take(MAX_CHARS).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    mod real;
+    mod simulated;
+    mod tamper;
 }

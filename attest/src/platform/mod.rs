@@ -1,1 +1,3 @@
 //! Blocking drivers of the attesters.
+
+pub mod sim;

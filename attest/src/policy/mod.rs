@@ -1,7 +1,19 @@
 //! What a relying party demands of the hops of a path. Types and checks; the TOML form is `inclavared-config`'s.
 
+mod admit;
+mod builtin;
+mod digest;
+mod error;
+mod measure;
+mod shape;
+mod verdict;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+pub use admit::CLOCK_SKEW;
+pub use error::PolicyError;
+pub use verdict::{Claim, TrustVector, Verdict};
 
 use crate::ConfigDigest;
 use crate::appraise::TcbStatus;
@@ -27,6 +39,24 @@ pub struct Policy {
     /// A path that lives longer than this without a fresh quote ends.
     pub max_path_age: Duration,
     pub binding: Binding,
+}
+
+/// Where a hop stands in its path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HopPlace<'a> {
+    /// 1 is the hop next to the verifier.
+    pub position: u8,
+    pub last: bool,
+    /// The role that the hop claims; the evidence must claim the same.
+    pub role: &'a str,
+}
+
+/// What stands at the end of a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PathEnd {
+    Terminal(TerminalKind),
+    /// An attested peer that does not speak this protocol.
+    Legacy,
 }
 
 /// Which platform states are acceptable.
@@ -56,7 +86,8 @@ pub enum IdentityRule {
 pub enum Measurements {
     /// The built-in `genuine-only` policy: measurements are shown and not compared.
     NotCompared,
-    /// Every hop must match one of the rules that apply to it; a hop without a rule is refused.
+    /// Every hop must match, in full, at least one of the rules that apply to it; a hop without a rule is refused.
+    /// Rules widen, they do not narrow: a rule for any hop lets its code stand at every position.
     Rules(Vec<HopRule>),
 }
 
@@ -84,6 +115,7 @@ pub enum Applies {
 
 /// One acceptable identity of code.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant)] // a policy holds a handful
 pub enum ReferenceValue {
     SgxEnclave {
         mrenclave: [u8; 32],
@@ -149,3 +181,6 @@ pub enum Binding {
     KeyAudit,
     Quote,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! The roots of trust.
+
+use super::Root;
+use crate::Digest;
+
+/// Whom appraisal believes. Intel's root is always among them; a simulated one only where it was named.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrustRoots {
+    simulated: Option<Vec<u8>>,
+}
+
+impl TrustRoots {
+    /// Intel's root alone.
+    pub fn intel() -> Self {
+        Self { simulated: None }
+    }
+
+    /// Also the root of a simulated platform, for evidence under the simulated tag and no other.
+    pub fn with_simulated(self, root_der: impl Into<Vec<u8>>) -> Self {
+        Self { simulated: Some(root_der.into()) }
+    }
+
+    /// Names the set in cache keys.
+    pub fn digest(&self) -> Digest {
+        let simulated = self.simulated.as_deref().map(Digest::of);
+        Digest::of_parts(&[
+            Digest::of(INTEL_ROOT_DER).as_bytes(),
+            simulated.as_ref().map_or(&[][..], |digest| digest.as_bytes()),
+        ])
+    }
+
+    /// The certificate of a root in DER, if it is trusted.
+    pub fn der(&self, root: Root) -> Option<&[u8]> {
+        match root {
+            Root::Intel => Some(INTEL_ROOT_DER),
+            Root::Simulated => self.simulated.as_deref(),
+            Root::Amd | Root::None => None,
+        }
+    }
+}
+
+/// "Intel SGX Root CA", valid until 2049, as Intel publishes it (Intel_SGX_Provisioning_Certification_RootCA.cer).
+const INTEL_ROOT_DER: &[u8] = include_bytes!("intel_sgx_root_ca.der");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intels_root_is_the_published_one() {
+        // The certificate's fingerprint as Intel's attestation libraries pin it.
+        assert_eq!(
+            Digest::of(INTEL_ROOT_DER).to_string(),
+            "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3"
+        );
+        let (_, end) = crate::appraise::certificate_window(INTEL_ROOT_DER).unwrap();
+        assert_eq!(end.to_string(), "2049-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn the_simulated_root_is_there_only_when_named() {
+        assert_eq!(TrustRoots::intel().der(Root::Simulated), None);
+        let both = TrustRoots::intel().with_simulated(vec![1]);
+        assert_eq!(both.der(Root::Simulated), Some(&[1][..]));
+        assert_eq!(both.der(Root::Intel), Some(INTEL_ROOT_DER));
+        assert_ne!(both.digest(), TrustRoots::intel().digest());
+        assert_ne!(both.digest(), TrustRoots::intel().with_simulated(vec![2]).digest());
+    }
+}

@@ -1,1 +1,0 @@
-//! Hop certificates: issued around evidence, parsed strictly.

@@ -1,0 +1,150 @@
+//! A certificate around evidence for a hop key. There is none without evidence, and none that a peer would refuse.
+
+use std::time::Duration;
+
+use rcgen::{
+    CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
+    PublicKeyData, SerialNumber, SignatureAlgorithm, SigningKey,
+};
+
+use super::{IssueError, parse};
+use crate::attester::{Attester, UserData};
+use crate::evidence::{Claims, Endorsements, Evidence, EvidenceTag, HopClaims};
+use crate::hop_key::HopKey;
+use crate::{KeyId, Timestamp};
+
+/// A certificate of this process, ready for the handshake.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HopCertificate {
+    der: Vec<u8>,
+    evidence: Evidence,
+    kid: KeyId,
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl HopCertificate {
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+
+    pub fn kid(&self) -> KeyId {
+        self.kid
+    }
+
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
+    }
+
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+}
+
+/// Has the key attested and makes a certificate that ends with `hop.not_after`. Blocks as long as the attester does.
+pub fn issue(
+    key: &HopKey,
+    attester: &dyn Attester,
+    hop: HopClaims,
+    now: Timestamp,
+) -> Result<HopCertificate, IssueError> {
+    issue_with_endorsements(key, attester, hop, None, now)
+}
+
+/// [`issue`], with collateral for peers that cannot fetch it.
+pub fn issue_with_endorsements(
+    key: &HopKey,
+    attester: &dyn Attester,
+    hop: HopClaims,
+    endorsements: Option<&Endorsements>,
+    now: Timestamp,
+) -> Result<HopCertificate, IssueError> {
+    let not_after = hop.not_after;
+    if not_after <= now || not_after.0 > LAST_SECOND_OF_9999 {
+        return Err(IssueError::Window { now, not_after });
+    }
+    let claims = Claims::new(key.kid(), Some(hop), None);
+    let quote = match attester.tag() {
+        EvidenceTag::Null => Vec::new(),
+        _ => attester.quote(&UserData::of(&claims))?,
+    };
+    let evidence = Evidence::new(attester.tag(), quote, claims)?;
+
+    let mut params = parameters(Timestamp(now.0.saturating_sub(CLOCK_SKEW.as_secs())), not_after)?;
+    params.custom_extensions.push(CustomExtension::from_oid_content(TAGGED_EVIDENCE, evidence.blob().to_vec()));
+    if let Some(endorsements) = endorsements {
+        let encoded = endorsements.encode();
+        if encoded.len() > Endorsements::MAX_LEN {
+            return Err(IssueError::EndorsementsTooLarge { size: encoded.len(), max: Endorsements::MAX_LEN });
+        }
+        params.custom_extensions.push(CustomExtension::from_oid_content(ENDORSEMENTS, encoded));
+    }
+    let der = params.self_signed(&Signer(key))?.der().to_vec();
+
+    // Read as a peer will: what it would refuse must not be served.
+    let read = parse(&der, now)?;
+    Ok(HopCertificate { der, evidence, kid: read.kid, not_before: read.not_before, not_after: read.not_after })
+}
+
+fn parameters(not_before: Timestamp, not_after: Timestamp) -> Result<CertificateParams, IssueError> {
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    let mut params = CertificateParams::default();
+    // The bound on `not_after` keeps both in the range of the type.
+    params.not_before = epoch + Duration::from_secs(not_before.0);
+    params.not_after = epoch + Duration::from_secs(not_after.0);
+    params.serial_number = Some(serial_number()?);
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, SUBJECT);
+    // Writes basic constraints without CA, and the subject key identifier.
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
+}
+
+/// 16 random bytes, positive and of full length.
+fn serial_number() -> Result<SerialNumber, IssueError> {
+    let mut serial = [0; 16];
+    aws_lc_rs::rand::fill(&mut serial).map_err(|_| IssueError::Random)?;
+    serial[0] = serial[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&serial))
+}
+
+/// Lets the certificate library sign with a hop key without a copy of it.
+pub(super) struct Signer<'a>(pub(super) &'a HopKey);
+
+impl PublicKeyData for Signer<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.point()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl SigningKey for Signer<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign_asn1(message).map_err(|_| rcgen::Error::RingUnspecified)
+    }
+}
+
+/// A peer's clock may be this much behind ours. Five minutes is what Kerberos made the custom.
+const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// Subject and issuer. It says nothing: who a hop is stands in its evidence.
+const SUBJECT: &str = "inclavared hop";
+
+/// The last time that X.509 can state.
+const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
+
+const TAGGED_EVIDENCE: &[u64] = &[2, 23, 133, 5, 4, 9];
+const ENDORSEMENTS: &[u64] = &[2, 23, 133, 5, 4, 2];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! Admission of one hop: every check of a policy against what appraisal found. Whatever is not allowed is refused.
+
+use std::time::Duration;
+
+use super::verdict::Findings;
+use super::{HopPlace, IdentityRule, Measurements, Policy, PolicyError, Verdict};
+use crate::appraise::{Appraised, Root, TcbStatus};
+use crate::evidence::{Claims, HopClaims};
+use crate::{Reason, Timestamp};
+
+/// How far the clocks of two machines may be apart.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(60);
+
+impl Policy {
+    /// Judges one hop. `claims` are those of the evidence that `appraised` was made from; the caller has checked that
+    /// they speak of the key that holds the session.
+    ///
+    /// Evidence without claims of ours (a peer that speaks the interoperable format alone) states neither a role nor
+    /// an end: its certificate's window bounds it, and a rule that pins a configuration refuses it.
+    pub fn admit(
+        &self,
+        place: &HopPlace<'_>,
+        appraised: &Appraised,
+        claims: &Claims,
+        now: Timestamp,
+    ) -> Result<Verdict, PolicyError> {
+        self.admit_hop(place, appraised, claims.hop(), now)
+    }
+
+    pub(crate) fn admit_hop(
+        &self,
+        place: &HopPlace<'_>,
+        appraised: &Appraised,
+        hop: Option<&HopClaims>,
+        now: Timestamp,
+    ) -> Result<Verdict, PolicyError> {
+        let mut findings = Findings::default();
+        self.check_role(place, hop)?;
+        self.check_end(hop, now)?;
+        self.check_root(appraised)?;
+        if appraised.root == Root::None {
+            findings.notes.push("no evidence: the null verifier lets it pass".into());
+            return Ok(self.verdict(appraised, findings));
+        }
+        self.check_appraisal_end(appraised, now)?;
+        self.check_debug(appraised, &mut findings)?;
+        self.check_tcb(appraised, now, &mut findings)?;
+        self.check_advisories(appraised, &mut findings)?;
+        self.check_flags(appraised)?;
+        self.check_identity(appraised)?;
+        if let Measurements::Rules(rules) = &self.measurements {
+            let rule = self.check_measurements(rules, place, appraised, hop)?;
+            findings.compared = true;
+            findings.config_pinned = rule.config_digest.is_some();
+        }
+        Ok(self.verdict(appraised, findings))
+    }
+
+    /// The role that a record or a certificate shows is the one that the evidence covers.
+    fn check_role(&self, place: &HopPlace<'_>, hop: Option<&HopClaims>) -> Result<(), PolicyError> {
+        match hop {
+            Some(hop) if hop.chain_role != place.role => {
+                Err(self.refuse(Reason::Role, "role", format!("`{}`, as attested", hop.chain_role), quoted(place.role)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Evidence speaks for a bounded time: not beyond its end, and not of an end that lies too far ahead.
+    fn check_end(&self, hop: Option<&HopClaims>, now: Timestamp) -> Result<(), PolicyError> {
+        let Some(hop) = hop else { return Ok(()) };
+        let latest = now.plus(self.max_evidence_age).plus(CLOCK_SKEW);
+        if hop.not_after < now {
+            return Err(self.refuse(
+                Reason::Expired,
+                "the end of the evidence",
+                format!("{now} or later"),
+                hop.not_after.to_string(),
+            ));
+        }
+        if hop.not_after > latest {
+            return Err(self.refuse(
+                Reason::Expired,
+                "the end of the evidence",
+                format!("{latest} or earlier"),
+                hop.not_after.to_string(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_root(&self, appraised: &Appraised) -> Result<(), PolicyError> {
+        match appraised.root {
+            Root::None if !self.danger_allow_null => {
+                Err(self.refuse(Reason::Null, "evidence", "evidence of a TEE", "none (the null attester)"))
+            }
+            Root::Simulated if !self.allow_simulated => {
+                Err(self.refuse(Reason::Simulated, "evidence", "a genuine TEE", "simulated evidence"))
+            }
+            Root::Intel | Root::Amd | Root::Simulated | Root::None => Ok(()),
+        }
+    }
+
+    /// An appraisal may come from a cache: it ends when the first of the things ends that it rests on.
+    fn check_appraisal_end(&self, appraised: &Appraised, now: Timestamp) -> Result<(), PolicyError> {
+        if now < appraised.expires {
+            return Ok(());
+        }
+        Err(self.refuse(
+            Reason::Expired,
+            "collateral and certificates behind the appraisal",
+            format!("valid at {now}"),
+            format!("valid until {}", appraised.expires),
+        ))
+    }
+
+    fn check_debug(&self, appraised: &Appraised, findings: &mut Findings) -> Result<(), PolicyError> {
+        if !appraised.debug {
+            return Ok(());
+        }
+        if !self.danger_allow_debug {
+            return Err(self.refuse(
+                Reason::Debug,
+                "debug",
+                "a production TEE",
+                "a debug TEE: its host reads its memory",
+            ));
+        }
+        findings.notes.push("debug TEE: its host reads its memory".into());
+        Ok(())
+    }
+
+    fn check_tcb(&self, appraised: &Appraised, now: Timestamp, findings: &mut Findings) -> Result<(), PolicyError> {
+        let tcb = &self.tcb;
+        let status = appraised.tcb_status;
+        // A revoked platform's keys are known to its enemies: no policy accepts it.
+        if status != TcbStatus::Revoked && tcb.accepted.contains(&status) {
+            if status != TcbStatus::UpToDate {
+                findings.notes.push(format!("TCB status {status}"));
+            }
+            return Ok(());
+        }
+        // Grace covers being out of date and nothing else: what else is wrong must be acceptable by itself.
+        let apart_from_age = match status {
+            TcbStatus::OutOfDate => Some(TcbStatus::UpToDate),
+            TcbStatus::OutOfDateConfigurationNeeded => Some(TcbStatus::ConfigurationNeeded),
+            _ => None,
+        };
+        let end = appraised.tcb_date.plus(tcb.grace);
+        if apart_from_age.is_some_and(|rest| tcb.accepted.contains(&rest)) && !tcb.grace.is_zero() && now < end {
+            findings.notes.push(format!("TCB status {status}, in its grace until {end}"));
+            return Ok(());
+        }
+        let accepted: Vec<_> = tcb.accepted.iter().map(|status| status.name()).collect();
+        let mut expected = format!("one of {}", accepted.join(", "));
+        if !tcb.grace.is_zero() {
+            expected.push_str(&format!(", or out of date for less than {} days", tcb.grace.as_secs() / 86_400));
+        }
+        let mut found = format!("{status} (TCB of {})", appraised.tcb_date);
+        if !appraised.advisories.is_empty() {
+            found.push_str(&format!(", {}", appraised.advisories.join(", ")));
+        }
+        Err(self.refuse(Reason::TcbStatus, "TCB status", expected, found))
+    }
+
+    fn check_advisories(&self, appraised: &Appraised, findings: &mut Findings) -> Result<(), PolicyError> {
+        let refused = |advisory: &&String| {
+            self.tcb.refused_advisories.iter().any(|refused| refused.eq_ignore_ascii_case(advisory))
+        };
+        if let Some(advisory) = appraised.advisories.iter().find(refused) {
+            return Err(self.refuse(
+                Reason::Advisory,
+                "advisories",
+                format!("none like {advisory}"),
+                advisory.as_str(),
+            ));
+        }
+        if !appraised.advisories.is_empty() {
+            findings.notes.push(format!("advisories {}", appraised.advisories.join(", ")));
+        }
+        Ok(())
+    }
+
+    fn check_flags(&self, appraised: &Appraised) -> Result<(), PolicyError> {
+        let platform = &appraised.platform;
+        let flags = [
+            ("SMT (hyperthreading)", platform.smt, self.tcb.allow_smt),
+            ("dynamic platform", platform.dynamic, self.tcb.allow_dynamic_platform),
+            ("cached keys", platform.cached_keys, self.tcb.allow_cached_keys),
+        ];
+        match flags.into_iter().find(|(_, set, allowed)| *set == Some(true) && !allowed) {
+            Some((what, ..)) => Err(self.refuse(Reason::TcbStatus, what, "off", "on, by the PCK certificate")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_identity(&self, appraised: &Appraised) -> Result<(), PolicyError> {
+        let IdentityRule::Platforms(known) = &self.identity else { return Ok(()) };
+        if appraised.platform.ids.iter().any(|id| known.contains(id)) {
+            return Ok(());
+        }
+        let list = |ids: Vec<&Vec<u8>>| match ids.as_slice() {
+            [] => "none".into(),
+            ids => ids.iter().map(hex::encode).collect::<Vec<_>>().join(", "),
+        };
+        Err(self.refuse(
+            Reason::Identity,
+            "platform",
+            format!("one of {}", list(known.iter().collect())),
+            list(appraised.platform.ids.iter().collect()),
+        ))
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("`{}`", text.escape_debug())
+}

@@ -1,0 +1,132 @@
+//! The digest of a compiled policy: SHA-256 over one deterministic CBOR form (RFC 8949 section 4.2.1).
+//!
+//! Maps have small integers as keys, in ascending order; sets are arrays in the order of their type. The name is left
+//! out: the digest says what is demanded, whatever it is called.
+
+use minicbor::Encoder;
+use minicbor::encode::Error;
+
+use super::measure::tee_name;
+use super::{Applies, Binding, HopRule, IdentityRule, Measurements, Policy, ReferenceValue, TcbPolicy};
+use crate::PolicyDigest;
+
+impl Policy {
+    /// Names what the policy demands: the same for two policies that differ in their names alone.
+    pub fn digest(&self) -> PolicyDigest {
+        PolicyDigest::of(&self.to_dcbor())
+    }
+
+    /// The form that [`Policy::digest`] is the hash of.
+    pub fn to_dcbor(&self) -> Vec<u8> {
+        let mut encoder = Encoder::new(Vec::new());
+        self.encode(&mut encoder).expect("writing to a vector cannot fail");
+        encoder.into_writer()
+    }
+
+    fn encode(&self, e: &mut Out) -> Done {
+        e.map(11)?;
+        e.u8(1)?.u8(FORM)?;
+        e.u8(2)?.bool(self.allow_simulated)?;
+        e.u8(3)?.bool(self.danger_allow_null)?;
+        e.u8(4)?.bool(self.danger_allow_debug)?;
+        e.u8(5)?;
+        tcb(e, &self.tcb)?;
+        e.u8(6)?;
+        match &self.identity {
+            IdentityRule::AnyGenuine => e.null().map(drop)?,
+            IdentityRule::Platforms(ids) => array(e, ids, |e, id| e.bytes(id).map(drop))?,
+        }
+        e.u8(7)?;
+        match &self.measurements {
+            Measurements::NotCompared => e.null().map(drop)?,
+            Measurements::Rules(rules) => array(e, rules, rule)?,
+        }
+        e.u8(8)?.map(5)?;
+        e.u8(1)?;
+        array(e, &self.shape.order, |e, step| e.array(3)?.str(&step.role)?.u8(step.min)?.u8(step.max).map(drop))?;
+        e.u8(2)?.u8(self.shape.min_hops)?;
+        e.u8(3)?.u8(self.shape.max_hops)?;
+        e.u8(4)?;
+        array(e, &self.shape.terminals, |e, kind| e.str(kind.name()).map(drop))?;
+        e.u8(5)?.bool(self.shape.allow_legacy_end)?;
+        e.u8(9)?.u64(self.max_evidence_age.as_secs())?;
+        e.u8(10)?.u64(self.max_path_age.as_secs())?;
+        e.u8(11)?.u8(match self.binding {
+            Binding::Key => 0,
+            Binding::KeyAudit => 1,
+            Binding::Quote => 2,
+        })?;
+        Ok(())
+    }
+}
+
+/// The version of this form.
+const FORM: u8 = 1;
+
+type Out = Encoder<Vec<u8>>;
+type Done = Result<(), Error<std::convert::Infallible>>;
+
+fn tcb(e: &mut Out, tcb: &TcbPolicy) -> Done {
+    e.map(6)?;
+    e.u8(1)?;
+    array(e, &tcb.accepted, |e, status| e.str(status.name()).map(drop))?;
+    e.u8(2)?.u64(tcb.grace.as_secs())?;
+    e.u8(3)?;
+    array(e, &tcb.refused_advisories, |e, advisory| e.str(advisory).map(drop))?;
+    e.u8(4)?.bool(tcb.allow_smt)?;
+    e.u8(5)?.bool(tcb.allow_dynamic_platform)?;
+    e.u8(6)?.bool(tcb.allow_cached_keys)?;
+    Ok(())
+}
+
+fn rule(e: &mut Out, rule: &HopRule) -> Done {
+    e.map(4)?;
+    e.u8(1)?;
+    match &rule.applies {
+        Applies::Any => e.null().map(drop)?,
+        Applies::Last => e.bool(true).map(drop)?,
+        Applies::Position(position) => e.u8(*position).map(drop)?,
+        Applies::Role(role) => e.str(role).map(drop)?,
+    }
+    e.u8(2)?;
+    array(e, &rule.tees, |e, tee| e.str(tee_name(*tee)).map(drop))?;
+    e.u8(3)?;
+    array(e, &rule.reference_values, reference_value)?;
+    e.u8(4)?;
+    optional(e, rule.config_digest.as_ref().map(|digest| &digest.as_bytes()[..]))
+}
+
+fn reference_value(e: &mut Out, value: &ReferenceValue) -> Done {
+    match value {
+        ReferenceValue::SgxEnclave { mrenclave } => e.array(2)?.u8(0)?.bytes(mrenclave).map(drop),
+        ReferenceValue::SgxSigner { mrsigner, isv_prod_id, isv_svn_min } => {
+            e.array(4)?.u8(1)?.bytes(mrsigner)?.u16(*isv_prod_id)?.u16(*isv_svn_min).map(drop)
+        }
+        ReferenceValue::Tdx { mrtd, rtmr, mrconfigid } => {
+            e.array(4)?.u8(2)?.bytes(mrtd)?;
+            array(e, rtmr, |e, rtmr| optional(e, rtmr.as_ref().map(|rtmr| &rtmr[..])))?;
+            optional(e, mrconfigid.as_ref().map(|id| &id[..]))
+        }
+        ReferenceValue::SevSnp { measurement } => e.array(2)?.u8(3)?.bytes(measurement).map(drop),
+    }
+}
+
+fn optional(e: &mut Out, bytes: Option<&[u8]>) -> Done {
+    match bytes {
+        Some(bytes) => e.bytes(bytes).map(drop),
+        None => e.null().map(drop),
+    }
+}
+
+fn array<'a, T: 'a, I>(e: &mut Out, items: I, mut item: impl FnMut(&mut Out, &'a T) -> Done) -> Done
+where
+    I: IntoIterator<Item = &'a T>,
+    I::IntoIter: ExactSizeIterator,
+{
+    let items = items.into_iter();
+    e.array(items.len() as u64)?;
+    for value in items {
+        item(e, value)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Which code a hop may run: rules, reference values, and the mismatch that is worth showing.
+
+use super::{Applies, HopPlace, HopRule, Policy, PolicyError, ReferenceValue};
+use crate::Reason;
+use crate::appraise::{Appraised, CodeIdentity};
+use crate::evidence::{HopClaims, Tee};
+
+impl Policy {
+    /// The rule that the hop matches in full, or the mismatch of the rule that came nearest.
+    pub(super) fn check_measurements<'a>(
+        &self,
+        rules: &'a [HopRule],
+        place: &HopPlace<'_>,
+        appraised: &Appraised,
+        hop: Option<&HopClaims>,
+    ) -> Result<&'a HopRule, PolicyError> {
+        let mut nearest: Option<(Nearness, PolicyError)> = None;
+        for rule in rules.iter().filter(|rule| rule.applies.to(place)) {
+            match self.check_rule(rule, appraised, hop) {
+                Ok(()) => return Ok(rule),
+                Err(miss) if nearest.as_ref().is_none_or(|(nearness, _)| *nearness < miss.0) => nearest = Some(miss),
+                Err(_) => {}
+            }
+        }
+        Err(nearest.map_or_else(
+            || {
+                self.refuse(
+                    Reason::Measurement,
+                    "rules",
+                    format!("one for hop {} (role `{}`)", place.position, place.role.escape_debug()),
+                    "none",
+                )
+            },
+            |(_, error)| error,
+        ))
+    }
+
+    fn check_rule(
+        &self,
+        rule: &HopRule,
+        appraised: &Appraised,
+        hop: Option<&HopClaims>,
+    ) -> Result<(), (Nearness, PolicyError)> {
+        if !rule.tees.contains(&appraised.tee) {
+            let expected: Vec<_> = rule.tees.iter().map(|tee| tee_name(*tee)).collect();
+            let found = tee_name(appraised.tee);
+            return Err((Nearness::Tee, self.refuse(Reason::Tee, "TEE", expected.join(" or "), found)));
+        }
+        if !rule.reference_values.iter().any(|value| value.matches(&appraised.code)) {
+            let expected: Vec<_> = rule.reference_values.iter().map(ToString::to_string).collect();
+            let expected = if expected.is_empty() { "no code at all".into() } else { expected.join(" or ") };
+            let found = shown(&appraised.code);
+            return Err((Nearness::Code, self.refuse(Reason::Measurement, "measurements", expected, found)));
+        }
+        if let Some(expected) = rule.config_digest {
+            let found = hop.map(|hop| hop.config_digest);
+            if found != Some(expected) {
+                let found = found.map_or("none".into(), |found| found.to_string());
+                let error = self.refuse(Reason::ConfigDigest, "configuration", expected.to_string(), found);
+                return Err((Nearness::Configuration, error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far a hop came with a rule.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Nearness {
+    Tee,
+    Code,
+    Configuration,
+}
+
+impl Applies {
+    fn to(&self, place: &HopPlace<'_>) -> bool {
+        match self {
+            Self::Position(position) => *position == place.position,
+            Self::Last => place.last,
+            Self::Role(role) => role == place.role,
+            Self::Any => true,
+        }
+    }
+}
+
+impl ReferenceValue {
+    fn matches(&self, code: &CodeIdentity) -> bool {
+        match (self, code) {
+            (Self::SgxEnclave { mrenclave }, CodeIdentity::Sgx(sgx)) => *mrenclave == sgx.mrenclave,
+            (Self::SgxSigner { mrsigner, isv_prod_id, isv_svn_min }, CodeIdentity::Sgx(sgx)) => {
+                *mrsigner == sgx.mrsigner && *isv_prod_id == sgx.isv_prod_id && sgx.isv_svn >= *isv_svn_min
+            }
+            (Self::Tdx { mrtd, rtmr, mrconfigid }, CodeIdentity::Tdx(tdx)) => {
+                *mrtd == tdx.mrtd
+                    && rtmr.iter().zip(&tdx.rtmr).all(|(expected, found)| expected.is_none_or(|e| e == *found))
+                    && mrconfigid.is_none_or(|expected| expected == tdx.mrconfigid)
+            }
+            (Self::SevSnp { measurement }, CodeIdentity::SevSnp(snp)) => *measurement == snp.measurement,
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for ReferenceValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::SgxEnclave { mrenclave } => write!(f, "mrenclave {}", hex::encode(mrenclave)),
+            Self::SgxSigner { mrsigner, isv_prod_id, isv_svn_min } => {
+                let mrsigner = hex::encode(mrsigner);
+                write!(f, "mrsigner {mrsigner} isvprodid {isv_prod_id} isvsvn {isv_svn_min} or higher")
+            }
+            Self::Tdx { mrtd, rtmr, mrconfigid } => {
+                write!(f, "mrtd {}", hex::encode(mrtd))?;
+                for (i, rtmr) in rtmr.iter().enumerate() {
+                    if let Some(rtmr) = rtmr {
+                        write!(f, " rtmr{i} {}", hex::encode(rtmr))?;
+                    }
+                }
+                match mrconfigid {
+                    Some(mrconfigid) => write!(f, " mrconfigid {}", hex::encode(mrconfigid)),
+                    None => Ok(()),
+                }
+            }
+            Self::SevSnp { measurement } => write!(f, "measurement {}", hex::encode(measurement)),
+        }
+    }
+}
+
+fn shown(code: &CodeIdentity) -> String {
+    match code {
+        CodeIdentity::Sgx(sgx) => format!(
+            "mrenclave {} mrsigner {} isvprodid {} isvsvn {}",
+            hex::encode(sgx.mrenclave),
+            hex::encode(sgx.mrsigner),
+            sgx.isv_prod_id,
+            sgx.isv_svn
+        ),
+        CodeIdentity::Tdx(tdx) => {
+            let mut text = format!("mrtd {}", hex::encode(tdx.mrtd));
+            for (i, rtmr) in tdx.rtmr.iter().enumerate() {
+                text.push_str(&format!(" rtmr{i} {}", hex::encode(rtmr)));
+            }
+            text.push_str(&format!(" mrconfigid {}", hex::encode(tdx.mrconfigid)));
+            text
+        }
+        CodeIdentity::SevSnp(snp) => format!("measurement {}", hex::encode(snp.measurement)),
+        CodeIdentity::None => "none".into(),
+    }
+}
+
+pub(super) const fn tee_name(tee: Tee) -> &'static str {
+    match tee {
+        Tee::Sgx => "sgx",
+        Tee::Tdx => "tdx",
+        Tee::SevSnp => "sev-snp",
+        Tee::None => "none",
+    }
+}

@@ -1,1 +1,0 @@
-//! What can be read off a quote without judging it.
