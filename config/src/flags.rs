@@ -12,7 +12,7 @@ use crate::policy::{NAME_REMEDY, is_name};
 use crate::route::{DEFAULT_TTL, default_role};
 use crate::{
     Attestation, AttesterKind, Config, Deadlines, Downstream, Errors, Legacy, Limits, Listen, LogSettings, Mistake,
-    Route, SimSettings, Target, Upstream, VerifierKind, genuine_only,
+    Route, SimSettings, Target, Upstream, VerifierKind,
 };
 
 /// What a command line says. What it does not say has the original's meaning.
@@ -57,7 +57,7 @@ impl FlagConfig {
 impl VerifierKind {
     /// The policy of a command line that names none: naming the verifier `sim` or `null` is what allows it.
     pub fn default_policy(self) -> Policy {
-        Policy { allow_simulated: self == Self::Sim, danger_allow_null: self == Self::Null, ..genuine_only() }
+        Policy { allow_simulated: self == Self::Sim, danger_allow_null: self == Self::Null, ..Policy::genuine_only() }
     }
 }
 

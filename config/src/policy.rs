@@ -1,6 +1,7 @@
 //! `[policy.NAME]`: from TOML to the policies that appraisal uses.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,6 @@ use inclavared_attest::policy::{
     Binding, ChainShape, IdentityRule, Measurements, Policy, RoleStep, TcbPolicy, TerminalKind,
 };
 
-use crate::builtin::{GENUINE_ONLY, default_tcb, default_terminals, genuine_only};
 use crate::document::{self, Table, Value};
 use crate::hop_rule::{check_coverage, read_hop_rule};
 use crate::{Errors, recorded};
@@ -69,7 +69,7 @@ pub(crate) fn read_policies(root: &Table<'_>) -> BTreeMap<String, Arc<Policy>> {
 pub(crate) fn find_policy(policies: &BTreeMap<String, Arc<Policy>>, value: &Value<'_>) -> Option<Arc<Policy>> {
     let name = value.text()?;
     if name == GENUINE_ONLY {
-        return Some(Arc::new(genuine_only()));
+        return Some(Arc::new(Policy::genuine_only()));
     }
     let found = policies.get(name).cloned();
     if found.is_none() {
@@ -120,7 +120,7 @@ fn read_policy(name: &str, table: &Table<'_>) -> Policy {
 }
 
 fn read_tcb(table: &Table<'_>) -> TcbPolicy {
-    let mut tcb = default_tcb();
+    let mut tcb = TcbPolicy::cloud();
     if let Some(list) = table.get("tcb") {
         let statuses = list.filled_list("an empty list denies every platform", "leave `tcb` out for the default");
         tcb.accepted = statuses.iter().filter_map(Value::parsed::<TcbStatus>).collect();
@@ -129,7 +129,7 @@ fn read_tcb(table: &Table<'_>) -> TcbPolicy {
         }
     }
     if let Some(grace) = table.get("grace") {
-        tcb.grace = grace.duration(Duration::ZERO..=10 * YEAR).unwrap_or_default();
+        tcb.grace = read_seconds(&grace, Duration::ZERO..=10 * YEAR).unwrap_or_default();
     }
     if let Some(list) = table.get("refused_advisories") {
         tcb.refused_advisories = list.one_or_many().iter().filter_map(|v| v.text().map(str::to_owned)).collect();
@@ -212,10 +212,10 @@ fn read_shape(table: &Table<'_>) -> ChainShape {
         );
     }
     let terminals = match table.get("terminal") {
-        None => default_terminals(),
+        None => BTreeSet::from(CONFIDENTIAL_TERMINALS),
         Some(list) => {
             let items = list.filled_list("an empty list denies every path", "leave `terminal` out for the default");
-            items.iter().filter_map(|item| item.word(TERMINALS)).collect()
+            items.iter().filter_map(|item| item.word(&TerminalKind::ALL.map(|kind| (kind.name(), kind)))).collect()
         }
     };
     let allow_legacy_end = table.get("allow_legacy_end").and_then(|v| v.flag()).unwrap_or(false);
@@ -246,17 +246,25 @@ fn parse_role_step(text: &str) -> Option<RoleStep> {
 }
 
 fn read_age(table: &Table<'_>, key: &'static str) -> Duration {
-    let value = table.get(key).and_then(|v| v.duration(Duration::from_secs(1)..=DAY));
+    let value = table.get(key).and_then(|v| read_seconds(&v, Duration::from_secs(1)..=DAY));
     value.unwrap_or(DEFAULT_AGE)
 }
 
-pub(crate) const TERMINALS: &[(&str, TerminalKind)] = &[
-    ("workload", TerminalKind::Workload),
-    ("same-tee", TerminalKind::SameTee),
-    ("tee-local", TerminalKind::TeeLocal),
-    ("host-local", TerminalKind::HostLocal),
-    ("plain", TerminalKind::Plain),
-];
+/// A policy counts in whole seconds, as evidence and collateral do; its digest covers no less and no more.
+fn read_seconds(value: &Value<'_>, range: RangeInclusive<Duration>) -> Option<Duration> {
+    let duration = value.duration(range)?;
+    if duration.subsec_nanos() != 0 {
+        value.mistake("not whole seconds", "write for example 10s, 10m or 1h30m");
+    }
+    Some(duration)
+}
+
+/// The name of the built-in policy ([`Policy::genuine_only`]); no policy of a file may have it.
+pub const GENUINE_ONLY: &str = "genuine-only";
+
+/// The ends at which no plain byte leaves the TEE: the default.
+const CONFIDENTIAL_TERMINALS: [TerminalKind; 3] =
+    [TerminalKind::Workload, TerminalKind::SameTee, TerminalKind::TeeLocal];
 
 pub(crate) const BINDINGS: &[(&str, Binding)] =
     &[("key", Binding::Key), ("key+audit", Binding::KeyAudit), ("quote", Binding::Quote)];

@@ -5,17 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::time::Duration;
 
-use inclavared_attest::Timestamp;
 use inclavared_attest::appraise::{CodeIdentity, TcbStatus};
 use inclavared_attest::evidence::Tee;
-use inclavared_attest::policy::{Binding, TerminalKind};
+use inclavared_attest::policy::{IdentityRule, Measurements, PathEnd, Policy, TcbPolicy};
+use inclavared_attest::{ConfigDigest, Timestamp};
 
 use crate::document::Table;
 use crate::duration::show_duration;
 use crate::hop_rule::tee_word;
-use crate::policy::{BINDINGS, TERMINALS};
+use crate::policy::BINDINGS;
 
 /// One hop of a verified path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,61 +29,53 @@ pub struct RecordedHop {
     pub tcb_status: TcbStatus,
     /// What names the machine: shown in the file, not compared.
     pub platform_ids: Vec<Vec<u8>>,
-}
-
-/// How the path ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RecordedEnd {
-    Terminal(TerminalKind),
-    /// An attested peer that does not speak the protocol.
-    Legacy,
+    /// The configuration that the hop attests, where it attests one: compared only if it was when the path was verified.
+    pub config_digest: Option<ConfigDigest>,
 }
 
 /// Who recorded what, and under which rules it was verified.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RecordMeta {
+pub struct RecordMeta<'a> {
     /// The name of the policy in the file.
-    pub policy: String,
+    pub policy: &'a str,
     /// The tool (`shelter`).
-    pub by: String,
+    pub by: &'a str,
     /// Its version.
-    pub version: String,
+    pub version: &'a str,
     pub at: Timestamp,
     /// The address of the path's first hop.
-    pub path: String,
-    pub end: RecordedEnd,
-    /// How the path was bound, and the grace that was granted: what is recorded is not laxer than that.
-    pub binding: Binding,
-    pub grace: Duration,
+    pub path: &'a str,
+    pub end: PathEnd,
+    /// What the path was verified under: what is recorded is not laxer than that.
+    pub verified_under: &'a Policy,
 }
 
 /// The file, as [`crate::load_policy`] reads it.
 ///
 /// A hop without evidence has no reference values: it gets a comment and no rule, and so will be refused. Text that
 /// came from peers is quoted, and cannot become TOML.
-pub fn render_recorded(hops: &[RecordedHop], meta: &RecordMeta) -> String {
+pub fn render_recorded(hops: &[RecordedHop], meta: &RecordMeta<'_>) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = write_header(&mut out, meta).and_then(|()| write_policy(&mut out, hops, meta));
     out
 }
 
-fn write_header(out: &mut String, meta: &RecordMeta) -> std::fmt::Result {
+fn write_header(out: &mut String, meta: &RecordMeta<'_>) -> std::fmt::Result {
     writeln!(out, "# Reference values of one path, recorded from its evidence. They say what ran there at that")?;
     writeln!(out, "# moment, not that it was good: record only a path that you have reason to trust, and keep this")?;
     writeln!(out, "# file where the hops cannot write.\n")?;
     writeln!(out, "[recorded]")?;
-    for (key, value) in
-        [("by", &meta.by), ("version", &meta.version), ("at", &meta.at.to_string()), ("path", &meta.path)]
+    for (key, value) in [("by", meta.by), ("version", meta.version), ("at", &meta.at.to_string()), ("path", meta.path)]
     {
         writeln!(out, "{key} = {}", quoted(value))?;
     }
     writeln!(out)
 }
 
-fn write_policy(out: &mut String, hops: &[RecordedHop], meta: &RecordMeta) -> std::fmt::Result {
+fn write_policy(out: &mut String, hops: &[RecordedHop], meta: &RecordMeta<'_>) -> std::fmt::Result {
     let any = |seen: fn(&RecordedHop) -> bool| hops.iter().any(seen);
-    writeln!(out, "[policy.{}]", quoted(&meta.policy))?;
+    writeln!(out, "[policy.{}]", key(meta.policy))?;
     if any(|hop| hop.simulated) {
         writeln!(out, "# A simulated platform was seen: nothing of this is proven by hardware.")?;
         writeln!(out, "allow_simulated = true")?;
@@ -93,48 +84,103 @@ fn write_policy(out: &mut String, hops: &[RecordedHop], meta: &RecordMeta) -> st
         writeln!(out, "# A debug enclave or TD was seen: its memory is open to its host.")?;
         writeln!(out, "danger_allow_debug = true")?;
     }
-    let mut statuses: BTreeSet<_> = hops.iter().map(|hop| hop.tcb_status).collect();
-    // A platform that is brought up to date must not fall out of its own reference values; worse states than the ones
-    // that were seen were never judged good by anybody.
-    statuses.insert(TcbStatus::UpToDate);
-    let names: Vec<_> = statuses.iter().map(|status| quoted(status.name())).collect();
-    writeln!(out, "# The platform states that were seen, and UpToDate: patching a platform must not lock it out.")?;
-    writeln!(out, "tcb = [{}]", names.join(", "))?;
-    if !meta.grace.is_zero() {
-        writeln!(out, "# The grace for out-of-date platforms that the path was verified under.")?;
-        writeln!(out, "grace = {}", quoted(&show_duration(meta.grace)))?;
-    }
-    writeln!(out, "# The same code on anybody's machine passes. To pin the machines, write instead:")?;
-    let machines: BTreeSet<_> = hops.iter().flat_map(|hop| &hop.platform_ids).collect();
-    let machines: Vec<_> = machines.iter().map(|id| quoted(&hex::encode(id))).collect();
-    writeln!(out, "# identity = {{ platforms = [{}] }}", machines.join(", "))?;
-    writeln!(out, "identity = \"any-genuine\"")?;
+    write_tcb(out, hops, &meta.verified_under.tcb)?;
+    write_identity(out, hops, &meta.verified_under.identity)?;
     writeln!(out, "# The hops in order, from the verifier to the workload.")?;
     writeln!(out, "order = [{}]", order(hops).join(", "))?;
     writeln!(out, "max_hops = {}", hops.len())?;
     match meta.end {
-        RecordedEnd::Terminal(kind) => {
+        PathEnd::Terminal(kind) => {
             writeln!(out, "# How the last hop reaches the workload.")?;
-            writeln!(out, "terminal = [{}]", quoted(word(TERMINALS, kind)))?;
+            writeln!(out, "terminal = [{}]", quoted(kind.name()))?;
         }
-        RecordedEnd::Legacy => {
+        PathEnd::Legacy => {
             writeln!(out, "# The last hop's peer is attested and does not speak this protocol.")?;
             writeln!(out, "allow_legacy_end = true")?;
         }
     }
-    writeln!(out, "binding = {}", quoted(word(BINDINGS, meta.binding)))?;
+    let under = meta.verified_under;
+    let binding = BINDINGS.iter().find(|(_, known)| *known == under.binding).map_or("key", |(word, _)| word);
+    writeln!(out, "binding = {}", quoted(binding))?;
+    for (key, age) in [("max_evidence_age", under.max_evidence_age), ("max_path_age", under.max_path_age)] {
+        writeln!(out, "{key} = {}", quoted(&show_duration(age)))?;
+    }
     hops.iter().try_for_each(|hop| write_hop(out, hop, meta))
 }
 
-fn write_hop(out: &mut String, hop: &RecordedHop, meta: &RecordMeta) -> std::fmt::Result {
+fn write_tcb(out: &mut String, hops: &[RecordedHop], under: &TcbPolicy) -> std::fmt::Result {
+    // A platform that is brought up to date must not fall out of its own reference values; worse states than the ones
+    // that were seen were never judged good by anybody.
+    let mut statuses = BTreeSet::from([TcbStatus::UpToDate]);
+    let mut graced = false;
+    for seen in hops.iter().map(|hop| hop.tcb_status) {
+        match seen {
+            seen if under.accepted.contains(&seen) => drop(statuses.insert(seen)),
+            // It passed by grace, which ends: written as a status it would pass for ever.
+            TcbStatus::OutOfDate => graced = true,
+            TcbStatus::OutOfDateConfigurationNeeded => {
+                graced = true;
+                statuses.insert(TcbStatus::ConfigurationNeeded);
+            }
+            _ => (),
+        }
+    }
+    let names: Vec<_> = statuses.iter().map(|status| quoted(status.name())).collect();
+    writeln!(out, "# The platform states that were seen, and UpToDate: patching a platform must not lock it out.")?;
+    writeln!(out, "tcb = [{}]", names.join(", "))?;
+    if graced {
+        writeln!(out, "# An out-of-date platform was seen, within the grace that the path was verified under.")?;
+        writeln!(out, "grace = {}", quoted(&show_duration(under.grace)))?;
+    }
+    if !under.refused_advisories.is_empty() {
+        let names: Vec<_> = under.refused_advisories.iter().map(|name| quoted(name)).collect();
+        writeln!(out, "refused_advisories = [{}]", names.join(", "))?;
+    }
+    for (key, allowed) in [
+        ("allow_smt", under.allow_smt),
+        ("allow_dynamic_platform", under.allow_dynamic_platform),
+        ("allow_cached_keys", under.allow_cached_keys),
+    ] {
+        writeln!(out, "{key} = {allowed}")?;
+    }
+    Ok(())
+}
+
+fn write_identity(out: &mut String, hops: &[RecordedHop], under: &IdentityRule) -> std::fmt::Result {
+    let list = |ids: BTreeSet<&Vec<u8>>| {
+        let ids: Vec<_> = ids.into_iter().map(|id| quoted(&hex::encode(id))).collect();
+        format!("identity = {{ platforms = [{}] }}", ids.join(", "))
+    };
+    match under {
+        IdentityRule::Platforms(ids) => {
+            writeln!(out, "# The machines that the path was verified under.")?;
+            writeln!(out, "{}", list(ids.iter().collect()))
+        }
+        IdentityRule::AnyGenuine => {
+            writeln!(out, "# The same code on anybody's machine passes. To pin the machines, write instead:")?;
+            writeln!(out, "# {}", list(hops.iter().flat_map(|hop| &hop.platform_ids).collect()))?;
+            writeln!(out, "identity = \"any-genuine\"")
+        }
+    }
+}
+
+fn write_hop(out: &mut String, hop: &RecordedHop, meta: &RecordMeta<'_>) -> std::fmt::Result {
     let simulated = if hop.simulated { ", simulated" } else { "" };
     let position = hop.position;
     writeln!(out, "\n# Hop {position}, {}: {}{simulated}, {}.", quoted(&hop.role), tee_word(hop.tee), hop.tcb_status)?;
     if hop.code == CodeIdentity::None {
         return writeln!(out, "# It has no evidence, so nothing could be recorded: it will be refused.");
     }
-    writeln!(out, "[[policy.{}.hop]]", quoted(&meta.policy))?;
+    writeln!(out, "[[policy.{}.hop]]", key(meta.policy))?;
     writeln!(out, "position = {position}")?;
+    if let Some(digest) = hop.config_digest {
+        let pinned = match &meta.verified_under.measurements {
+            Measurements::NotCompared => false,
+            Measurements::Rules(rules) => rules.iter().any(|rule| rule.config_digest.is_some()),
+        };
+        let off = if pinned { "" } else { "# To pin the hop's configuration, too: " };
+        writeln!(out, "{off}config_digest = \"{digest}\"")?;
+    }
     let mut value = |key: &str, bytes: &[u8]| writeln!(out, "{key} = \"{}\"", hex::encode(bytes));
     match &hop.code {
         CodeIdentity::Sgx(id) => {
@@ -166,8 +212,10 @@ fn order(hops: &[RecordedHop]) -> Vec<String> {
     shown.collect()
 }
 
-fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
-    words.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
+/// A key of TOML: bare where it can be.
+fn key(name: &str) -> String {
+    let bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if bare { name.to_owned() } else { quoted(name) }
 }
 
 /// A basic string of TOML, on one line: peers chose some of the texts.

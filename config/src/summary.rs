@@ -8,7 +8,6 @@ use std::sync::Arc;
 use inclavared_attest::ConfigDigest;
 use inclavared_attest::policy::{IdentityRule, Measurements, Policy, ReferenceValue, TerminalKind};
 
-use crate::policy::TERMINALS;
 use crate::{AttesterKind, Config, Errors, Route, VerifierKind, load};
 
 /// What a valid configuration says. `Display` shows it whole, a line each.
@@ -133,10 +132,9 @@ fn policy_warnings(policy: &Policy) -> impl Iterator<Item = String> {
         "measurements are not compared; any code in a genuine TEE passes",
     );
     for kind in [TerminalKind::HostLocal, TerminalKind::Plain] {
-        let word = TERMINALS.iter().find(|(_, known)| *known == kind).map_or("", |(word, _)| word);
         note(
             policy.shape.terminals.contains(&kind),
-            &format!("the terminal `{word}` passes; the last hop's bytes leave the TEE unencrypted"),
+            &format!("the terminal `{}` passes; the last hop's bytes leave the TEE unencrypted", kind.name()),
         );
     }
     if let Measurements::Rules(rules) = &policy.measurements {

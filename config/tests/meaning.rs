@@ -11,7 +11,7 @@ use inclavared_attest::policy::{
 };
 use inclavared_config::{
     AttesterKind, Config, Deadlines, Downstream, FlagConfig, GENUINE_ONLY, Legacy, Limits, Listen, LogFormat, Target,
-    Upstream, VerifierKind, check, genuine_only, load, load_policy, parse, parse_policy,
+    Upstream, VerifierKind, check, load, load_policy, parse, parse_policy,
 };
 
 #[test]
@@ -38,7 +38,7 @@ fn every_key_of_a_route_arrives() {
     assert_eq!(route.listen, Listen::Tcp("[::1]:1236".parse().unwrap()));
     assert_eq!(route.target, Target::Unix("/run/relay.sock".into()));
     assert_eq!(route.upstream, Upstream::Mutual { policy });
-    assert_eq!(route.downstream, Downstream::Mutual { policy: genuine_only().into() });
+    assert_eq!(route.downstream, Downstream::Mutual { policy: Policy::genuine_only().into() });
     assert_eq!((route.role.as_str(), route.legacy, route.ttl), ("ingress", Legacy::Deny, 3));
     assert!(route.disclose_expected);
     let plain = load(Path::new("tests/valid/many_routes.toml")).unwrap();
@@ -140,7 +140,7 @@ fn nothing_about_trust_is_permissive_by_default() {
     let policy = parse_policy("p.toml", &format!("{text}{}\"", "a1".repeat(48)), None).unwrap();
     assert!(!policy.allow_simulated && !policy.danger_allow_null && !policy.danger_allow_debug);
     assert!(!policy.shape.allow_legacy_end);
-    assert_eq!(policy.tcb, genuine_only().tcb);
+    assert_eq!(policy.tcb, Policy::genuine_only().tcb);
     assert!(policy.tcb.accepted.iter().all(|status| *status < TcbStatus::TDRelaunchAdvised));
     let confidential = [TerminalKind::Workload, TerminalKind::SameTee, TerminalKind::TeeLocal];
     assert_eq!(policy.shape.terminals, BTreeSet::from(confidential));
@@ -168,7 +168,7 @@ fn flags_alone_mean_what_they_meant() {
     let plain = Config::from_flags(flags()).unwrap();
     let route = &plain.routes[0];
     assert_eq!(route.upstream, Upstream::Attested);
-    assert_eq!(route.downstream, Downstream::Attested { policy: genuine_only().into() });
+    assert_eq!(route.downstream, Downstream::Attested { policy: Policy::genuine_only().into() });
     assert_eq!((route.role.as_str(), route.legacy), ("relay", Legacy::Enforce));
     assert!(plain.policies.is_empty());
 
@@ -180,11 +180,11 @@ fn flags_alone_mean_what_they_meant() {
         ..flags()
     })
     .unwrap();
-    let simulated = Policy { allow_simulated: true, ..genuine_only() };
+    let simulated = Policy { allow_simulated: true, ..Policy::genuine_only() };
     assert_eq!(mutual.routes[0].downstream, Downstream::Mutual { policy: simulated.into() });
     assert_ne!(plain.digest, mutual.digest);
 
-    let strict = Policy { name: "strict".into(), ..genuine_only() };
+    let strict = Policy { name: "strict".into(), ..Policy::genuine_only() };
     let given =
         Config::from_flags(FlagConfig { policy: Some(strict), verifier: VerifierKind::Null, ..flags() }).unwrap();
     // A policy that was given is taken as it is, whatever the verifier.
@@ -192,7 +192,7 @@ fn flags_alone_mean_what_they_meant() {
     assert!(given.policies.contains_key("strict"));
     assert!(VerifierKind::Null.default_policy().danger_allow_null);
     for kind in [VerifierKind::Auto, VerifierKind::SgxEcdsa, VerifierKind::SgxEcdsaQve] {
-        assert_eq!(kind.default_policy(), genuine_only());
+        assert_eq!(kind.default_policy(), Policy::genuine_only());
     }
 }
 
@@ -244,6 +244,6 @@ fn a_summary_says_what_weakens_the_proof() {
 
 #[test]
 fn the_built_in_policy_has_its_name() {
-    assert_eq!(genuine_only().name, GENUINE_ONLY);
-    assert_eq!(genuine_only().measurements, Measurements::NotCompared);
+    assert_eq!(Policy::genuine_only().name, GENUINE_ONLY);
+    assert_eq!(Policy::genuine_only().measurements, Measurements::NotCompared);
 }
