@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use inclavared_config::{check, load};
+use inclavared_config::{check, load, parse};
 
 #[test]
 fn valid_files_load() {
@@ -36,6 +36,25 @@ fn invalid_files_say_exactly_what_is_wrong() {
         failures.extend(expected.difference(&found).map(|line| format!("{prefix} not found: {line}")));
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// Half-written files are what an editor leaves: whatever is wrong with one, it is said and nothing panics.
+#[test]
+fn damaged_files_are_read_or_refused() {
+    let text = fs::read_to_string("tests/valid/every_key.toml").unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    for i in 0..lines.len() {
+        let without = [&lines[..i], &lines[i + 1..]].concat().join("\n");
+        let doubled = [&lines[..=i], &lines[i..]].concat().join("\n");
+        let cut = lines[i].split_at(lines[i].len() / 2).0;
+        let halved = [&lines[..i], &[cut]].concat().join("\n");
+        for damaged in [without, doubled, halved] {
+            if let Err(errors) = parse("damaged.toml", &damaged) {
+                assert!(!errors.mistakes().is_empty());
+                assert!(errors.mistakes().iter().all(|m| m.line.is_some_and(|n| n <= lines.len() + 1)), "{errors}");
+            }
+        }
+    }
 }
 
 #[test]
