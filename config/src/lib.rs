@@ -1,1 +1,45 @@
 //! Routes and policies in TOML: parsed once into what they mean, with every mistake reported at once.
+//!
+//! Owns the form of the configuration and its defaults. It opens nothing but the one file that it is asked to read
+//! ([`load`], [`check`], [`load_policy`]): no sockets, no runtime, no clock.
+//!
+//! ```
+//! let text = r#"
+//! [[route]]
+//! name = "workload"
+//! listen = "127.0.0.1:1236"
+//! target = "tcp://127.0.0.1:1234"
+//! upstream = "attested"
+//! downstream = { tls = "attested", policy = "genuine-only" }
+//! "#;
+//! let config = inclavared_config::parse("inclavared.toml", text)?;
+//! assert_eq!(config.routes[0].target.to_string(), "tcp://127.0.0.1:1234");
+//! # Ok::<(), inclavared_config::Errors>(())
+//! ```
+
+mod address;
+mod attestation;
+mod bounds;
+mod config;
+mod digest;
+mod document;
+mod duration;
+mod flags;
+mod hop_rule;
+mod mistake;
+mod policy;
+mod recorded;
+mod route;
+mod summary;
+
+pub use address::{AddressError, Listen, Target};
+pub use attestation::{Attestation, AttesterKind, KindError, SimSettings, VerifierKind};
+pub use bounds::{Deadlines, Limits};
+pub use config::{Config, LogFormat, LogSettings, load, parse};
+pub use duration::parse_duration;
+pub use flags::FlagConfig;
+pub use mistake::{Errors, Mistake, Origin};
+pub use policy::{GENUINE_ONLY, load_policy, parse_policy};
+pub use recorded::{RecordMeta, RecordedHop, render_recorded};
+pub use route::{Downstream, Legacy, Route, Upstream};
+pub use summary::{Summary, check};

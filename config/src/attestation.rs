@@ -1,0 +1,218 @@
+//! Who makes this process's evidence, and whose evidence it can appraise.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use inclavared_attest::appraise::TcbStatus;
+use inclavared_attest::evidence::Tee;
+
+use crate::document::Table;
+
+/// `[attestation]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attestation {
+    pub attester: AttesterKind,
+    pub verifier: VerifierKind,
+    /// The folder of the simulated platform. Invariant: there if attester or verifier is `sim`.
+    pub platform: Option<PathBuf>,
+    pub sim: SimSettings,
+}
+
+/// What the simulated platform says of this process: it measures nothing, so it has to be told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SimSettings {
+    /// Stands for the code where no measurement is given: the measurement is derived from it.
+    pub label: Option<String>,
+    /// Invariant: `Sgx` or `Tdx`.
+    pub tee: Tee,
+    pub mrenclave: Option<[u8; 32]>,
+    pub mrsigner: Option<[u8; 32]>,
+    pub isv_prod_id: u16,
+    pub isv_svn: u16,
+    pub mrtd: Option<[u8; 48]>,
+    pub rtmr: [Option<[u8; 48]>; 4],
+    pub debug: bool,
+    /// The state of the platform that the quotes are to show.
+    pub tcb: TcbStatus,
+    /// The machine's name: quotes of one name come from one machine, so that identity rules can be tried.
+    pub machine: String,
+}
+
+impl Default for SimSettings {
+    fn default() -> Self {
+        Self {
+            label: None,
+            tee: Tee::Sgx,
+            mrenclave: None,
+            mrsigner: None,
+            isv_prod_id: 1,
+            isv_svn: 1,
+            mrtd: None,
+            rtmr: [None; 4],
+            debug: false,
+            tcb: TcbStatus::UpToDate,
+            machine: "machine".into(),
+        }
+    }
+}
+
+macro_rules! kinds {
+    ($(#[$doc:meta])* $name:ident, $what:literal: $($(#[$variant_doc:meta])* $variant:ident = $word:literal $(| $alias:literal)*,)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl $name {
+            /// Every name that is known, without aliases.
+            pub const NAMES: &[&str] = &[$($word,)*];
+
+            /// The name in configuration, logs and metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = KindError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($word $(| $alias)* => Ok(Self::$variant),)*
+                    _ => Err(KindError { what: $what, found: text.to_owned(), known: Self::NAMES }),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+kinds! {
+    /// What makes quotes. `nullattester` is the original's word for `null`.
+    AttesterKind, "attester":
+    /// A simulated platform. Proves nothing about hardware.
+    Sim = "sim",
+    /// No evidence at all. Only where it is named.
+    Null = "null" | "nullattester",
+    SgxEcdsa = "sgx_ecdsa",
+    TdxEcdsa = "tdx_ecdsa",
+    SevSnp = "sev_snp",
+    /// The real TEE that this process finds itself in. Never `sim`, never `null`.
+    Auto = "auto",
+}
+
+kinds! {
+    /// What appraises peers' evidence. `nullverifier` is the original's word for `null`.
+    VerifierKind, "verifier":
+    /// Evidence of the simulated platform, besides the genuine kinds; a policy has to allow it as well.
+    Sim = "sim",
+    /// Also peers without any evidence; a policy has to allow it as well. Only where it is named.
+    Null = "null" | "nullverifier",
+    SgxEcdsa = "sgx_ecdsa",
+    /// The original's name for appraisal by Intel's quoting verification enclave. An alias: a library in this process does it.
+    SgxEcdsaQve = "sgx_ecdsa_qve",
+    TdxEcdsa = "tdx_ecdsa",
+    SevSnp = "sev_snp",
+    /// Every genuine kind; the policies narrow it. Never `sim`, never `null`.
+    Auto = "auto",
+}
+
+/// `[attestation]`. A relative platform folder lies beside the file.
+pub(crate) fn read_attestation(file: &Path, root: &Table<'_>) -> Attestation {
+    let table = root.table("attestation");
+    let mut attestation = Attestation {
+        attester: AttesterKind::Auto,
+        verifier: VerifierKind::Auto,
+        platform: None,
+        sim: SimSettings::default(),
+    };
+    let Some(table) = table else { return attestation };
+    let attester = table.get("attester").map(|v| v.parsed());
+    let verifier = table.get("verifier").map(|v| v.parsed());
+    attestation.attester = attester.flatten().unwrap_or(AttesterKind::Auto);
+    attestation.verifier = verifier.flatten().unwrap_or(VerifierKind::Auto);
+    if let Some(value) = table.get("platform") {
+        let folder = value.filled_text(PLATFORM_REMEDY).unwrap_or_default();
+        attestation.platform = Some(file.parent().unwrap_or(Path::new("")).join(folder));
+    }
+    if attestation.needs_platform() && attestation.platform.is_none() {
+        table.mistake_at("platform", "missing: `sim` needs a simulated platform", PLATFORM_REMEDY);
+    }
+    if let Some(sim) = table.table("sim") {
+        attestation.sim = read_sim(&sim);
+        // A name that could not be read may have been meant as `sim`.
+        if attestation.attester != AttesterKind::Sim && attester != Some(None) {
+            let what = format!("the attester is `{}`, which measures for itself", attestation.attester);
+            sim.mistake(what, "leave this table out, or write `attester = \"sim\"`");
+        }
+    }
+    table.finish();
+    attestation
+}
+
+fn read_sim(table: &Table<'_>) -> SimSettings {
+    let mut sim = SimSettings {
+        label: table.get("label").and_then(|v| v.filled_text("write a word, or leave it out")).map(str::to_owned),
+        mrenclave: table.get("mrenclave").and_then(|v| v.hex()),
+        mrsigner: table.get("mrsigner").and_then(|v| v.hex()),
+        mrtd: table.get("mrtd").and_then(|v| v.hex()),
+        rtmr: ["rtmr0", "rtmr1", "rtmr2", "rtmr3"].map(|key| table.get(key).and_then(|v| v.hex())),
+        ..SimSettings::default()
+    };
+    if let Some(value) = table.get("tee") {
+        sim.tee = value.word(&[("sgx", Tee::Sgx), ("tdx", Tee::Tdx)]).unwrap_or(sim.tee);
+    }
+    for (key, slot) in [("isvprodid", &mut sim.isv_prod_id), ("isvsvn", &mut sim.isv_svn)] {
+        *slot = table.get(key).and_then(|v| v.integer(0..=u16::MAX.into())).unwrap_or(*slot);
+    }
+    if let Some(value) = table.get("machine") {
+        sim.machine = value.filled_text("write a word, or leave it out").unwrap_or_default().to_owned();
+    }
+    sim.debug = table.get("debug").and_then(|v| v.flag()).unwrap_or(sim.debug);
+    sim.tcb = table.get("tcb").and_then(|v| v.parsed()).unwrap_or(sim.tcb);
+    table.finish();
+    sim
+}
+
+impl Attestation {
+    /// Something in it is simulated, so that the simulated platform's folder has to be known.
+    pub fn needs_platform(&self) -> bool {
+        self.attester == AttesterKind::Sim || self.verifier == VerifierKind::Sim
+    }
+}
+
+pub(crate) const PLATFORM_REMEDY: &str = "write `platform = \"DIR\"`, the folder of the simulated platform";
+
+/// A name that stands for no attester or verifier.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{found}` is no {what}; there are {}", .known.join(", "))]
+pub struct KindError {
+    what: &'static str,
+    found: String,
+    known: &'static [&'static str],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_originals() {
+        for name in AttesterKind::NAMES {
+            assert_eq!(name.parse::<AttesterKind>().unwrap().name(), *name);
+        }
+        for name in VerifierKind::NAMES {
+            assert_eq!(name.parse::<VerifierKind>().unwrap().name(), *name);
+        }
+        assert_eq!("nullverifier".parse(), Ok(VerifierKind::Null));
+        assert_eq!(
+            "sgx_epid".parse::<AttesterKind>().unwrap_err().to_string(),
+            "`sgx_epid` is no attester; there are sim, null, sgx_ecdsa, tdx_ecdsa, sev_snp, auto"
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! Every bound of the process: how many, and how long. Each with a default and its reason.
+
+use std::time::Duration;
+
+use crate::document::Table;
+
+/// How much of everything there may be at once. What is over a limit is refused, not queued without end.
+///
+/// Invariant: none is zero, and a limit per source is at most the whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Open connections. 10,000: with one relay buffer each way about 1 GiB under full load, and within the usual
+    /// hard limit of 65,536 descriptors at two or three a connection.
+    pub connections: usize,
+    /// Open connections from one address. 5,000: half of all, so that one source cannot shut out the others; behind a
+    /// sidecar or a NAT everybody shares one address, so it cannot be small.
+    pub connections_per_source: usize,
+    /// TLS handshakes under way. 256: a handshake costs under a millisecond of a core, so these are done in a quarter of a
+    /// second on one; more would only make all of them miss their deadline in a storm (envoyproxy/envoy#33608).
+    pub handshakes_in_flight: usize,
+    /// Paths being opened: from OPEN until START. 512: each holds a dial, an appraisal and a trailer of up to 256 KiB.
+    pub openings: usize,
+    /// Paths being opened for one address. 128: a quarter of all.
+    pub openings_per_source: usize,
+    /// Threads for appraisal and for quoting. 4: an appraisal takes under a millisecond of CPU, and a device makes
+    /// one quote at a time; one slow device must not hold up appraisal.
+    pub blocking_threads: usize,
+    /// Jobs that wait for such a thread. 256: at a millisecond each, with four threads, under a tenth of a second.
+    pub blocking_queue: usize,
+}
+
+/// How long everything may take. Invariant: none is zero.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deadlines {
+    /// From accept to the end of the TLS handshake. 10 s: three round trips on a bad network, with retransmissions.
+    pub handshake: Duration,
+    /// From the end of the handshake to OPEN, while the client appraises. 5 s (PROTOCOL section 4).
+    pub handshake_to_open: Duration,
+    /// From OPEN to PREVIEW at the first hop, while the whole path below is built. 20 s (PROTOCOL section 4).
+    pub open_to_preview: Duration,
+    /// How much less each further hop has, so that the hop nearest to the fault is the one that names it. 2 s.
+    pub open_to_preview_per_hop: Duration,
+    /// From PREVIEW to START, while the client verifies the path. 10 s (PROTOCOL section 4).
+    pub preview_to_start: Duration,
+    /// One connect to the target, its name lookup included. 5 s: a lost SYN is sent again after 1 s and 3 s.
+    pub dial: Duration,
+    /// One appraisal, with the collateral that it may have to wait for. 3 s: below `handshake_to_open`.
+    pub appraisal: Duration,
+    /// One quote. 10 s: a busy machine's quoting service takes seconds.
+    pub quote: Duration,
+    /// The other direction's time after one has ended; any byte begins it anew. 60 s.
+    pub half_close: Duration,
+    /// A write that makes no progress. 60 s: a stalled reader is not a closed one, but it holds a connection
+    /// (Dstack-TEE/dstack#1245).
+    pub write_stall: Duration,
+    /// An open tunnel without a byte. `None` by default: a tunnel that is merely quiet is never reaped.
+    pub idle: Option<Duration>,
+    /// What open connections have at shutdown. 30 s: Kubernetes' grace period.
+    pub drain: Duration,
+    /// From END to the TRAILER, and from the TRAILER to the end of the connection. 5 s.
+    pub trailer: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            connections_per_source: 5_000,
+            handshakes_in_flight: 256,
+            openings: 512,
+            openings_per_source: 128,
+            blocking_threads: 4,
+            blocking_queue: 256,
+        }
+    }
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            handshake: seconds(10),
+            handshake_to_open: seconds(5),
+            open_to_preview: seconds(20),
+            open_to_preview_per_hop: seconds(2),
+            preview_to_start: seconds(10),
+            dial: seconds(5),
+            appraisal: seconds(3),
+            quote: seconds(10),
+            half_close: seconds(60),
+            write_stall: seconds(60),
+            idle: None,
+            drain: seconds(30),
+            trailer: seconds(5),
+        }
+    }
+}
+
+/// `[limits]`.
+pub(crate) fn read_limits(root: &Table<'_>) -> Limits {
+    let mut limits = Limits::default();
+    let Some(table) = root.table("limits") else { return limits };
+    for (key, slot, most) in [
+        ("connections", &mut limits.connections, 1_000_000),
+        ("connections_per_source", &mut limits.connections_per_source, 1_000_000),
+        ("handshakes_in_flight", &mut limits.handshakes_in_flight, 100_000),
+        ("openings", &mut limits.openings, 100_000),
+        ("openings_per_source", &mut limits.openings_per_source, 100_000),
+        ("blocking_threads", &mut limits.blocking_threads, 512),
+        ("blocking_queue", &mut limits.blocking_queue, 100_000),
+    ] {
+        *slot = table.get(key).and_then(|v| v.integer(1..=most)).unwrap_or(*slot);
+    }
+    for (key, part, all_key, all) in [
+        ("connections_per_source", &mut limits.connections_per_source, "connections", limits.connections),
+        ("openings_per_source", &mut limits.openings_per_source, "openings", limits.openings),
+    ] {
+        if *part > all && table.has(key) {
+            table.mistake_at(
+                key,
+                format!("{part} is more than `{all_key}`, which is {all}"),
+                "lower it, or raise the other",
+            );
+        }
+        // A default follows the whole that the operator lowered.
+        *part = (*part).min(all);
+    }
+    table.finish();
+    limits
+}
+
+/// `[deadlines]`.
+pub(crate) fn read_deadlines(root: &Table<'_>) -> Deadlines {
+    let mut deadlines = Deadlines::default();
+    let Some(table) = root.table("deadlines") else { return deadlines };
+    for (key, slot) in [
+        ("handshake", &mut deadlines.handshake),
+        ("handshake_to_open", &mut deadlines.handshake_to_open),
+        ("open_to_preview", &mut deadlines.open_to_preview),
+        ("open_to_preview_per_hop", &mut deadlines.open_to_preview_per_hop),
+        ("preview_to_start", &mut deadlines.preview_to_start),
+        ("dial", &mut deadlines.dial),
+        ("appraisal", &mut deadlines.appraisal),
+        ("quote", &mut deadlines.quote),
+        ("half_close", &mut deadlines.half_close),
+        ("write_stall", &mut deadlines.write_stall),
+        ("drain", &mut deadlines.drain),
+        ("trailer", &mut deadlines.trailer),
+    ] {
+        *slot = table.get(key).and_then(|v| v.duration(SHORTEST..=LONGEST)).unwrap_or(*slot);
+    }
+    deadlines.idle = table.get("idle").and_then(|v| v.duration(SHORTEST..=LONGEST));
+    table.finish();
+    deadlines
+}
+
+/// Below the timers' resolution a deadline is a refusal; above a day it is none.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(86_400);

@@ -1,0 +1,100 @@
+//! The whole configuration, as the process uses it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use inclavared_attest::ConfigDigest;
+use inclavared_attest::policy::Policy;
+
+use crate::attestation::read_attestation;
+use crate::bounds::{read_deadlines, read_limits};
+use crate::document::{self, Table};
+use crate::policy::read_policies;
+use crate::route::read_routes;
+use crate::{Attestation, Deadlines, Errors, Limits, Route, recorded};
+
+/// Everything that the operator decided. Nothing in it is unset that has to be set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    pub attestation: Attestation,
+    /// Invariant: not empty.
+    pub routes: Vec<Route>,
+    /// The policies of the file or of the command line, whether a route uses them or not. The built-in one is not
+    /// among them: [`Config::used_policies`] has it where it is used.
+    pub policies: BTreeMap<String, Arc<Policy>>,
+    pub limits: Limits,
+    pub deadlines: Deadlines,
+    pub log: LogSettings,
+    /// Threads of the byte path, one runtime each. One a core by default.
+    pub workers: NonZeroUsize,
+    /// What this process attests of its configuration: the host supplies it, so a verifier may pin it.
+    pub digest: ConfigDigest,
+}
+
+/// `[log]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    /// A filter of tracing (`info`, `inclavared_tunnel=debug,info`).
+    pub filter: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Reads a configuration from a file. A relative `platform` is looked for beside it.
+pub fn load(path: &Path) -> Result<Config, Errors> {
+    let text = document::read_file(path)?;
+    parse(path, &text)
+}
+
+/// [`load`] of a text that is there already; `path` is shown in errors.
+pub fn parse(path: impl AsRef<Path>, text: &str) -> Result<Config, Errors> {
+    document::read(path.as_ref(), text, |root| read_config(path.as_ref(), root))
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), filter: "info".into() }
+    }
+}
+
+/// One worker a core; one if the number of cores is not known.
+pub(crate) fn default_workers() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// What a configuration consists of, besides policies and what was recorded.
+pub(crate) const TABLES: &[&str] = &["route", "attestation", "limits", "deadlines", "log", "workers"];
+
+fn read_config(path: &Path, root: &Table<'_>) -> Option<Config> {
+    let policies = read_policies(root);
+    let routes = read_routes(root, &policies);
+    let attestation = read_attestation(path, root);
+    let (limits, deadlines, log) = (read_limits(root), read_deadlines(root), read_log(root));
+    let workers = root.get("workers").and_then(|v| v.integer::<usize>(1..=1024)).and_then(NonZeroUsize::new);
+    recorded::read_recorded(root);
+    let digest = crate::digest::config_digest(&attestation, &routes);
+    let workers = workers.unwrap_or_else(default_workers);
+    Some(Config { attestation, routes, policies, limits, deadlines, log, workers, digest })
+}
+
+fn read_log(root: &Table<'_>) -> LogSettings {
+    let mut log = LogSettings::default();
+    let Some(table) = root.table("log") else { return log };
+    if let Some(value) = table.get("format") {
+        log.format = value.word(&[("text", LogFormat::Text), ("json", LogFormat::Json)]).unwrap_or_default();
+    }
+    if let Some(value) = table.get("filter") {
+        log.filter = value.filled_text("write for example `info`").unwrap_or_default().to_owned();
+    }
+    table.finish();
+    log
+}

@@ -1,0 +1,152 @@
+//! The digest of a configuration that a process attests (PROTOCOL section 2, claim 5).
+//!
+//! It covers what decides who is trusted and where bytes go: the routes, the policies that they use, and what evidence is
+//! made and accepted. Limits, deadlines, logging, the number of workers and the simulated platform's settings are left
+//! out: operators tune them on live machines, and they let nothing through.
+
+use std::convert::Infallible;
+
+use inclavared_attest::ConfigDigest;
+use minicbor::Encoder;
+use minicbor::encode::Error;
+
+use crate::{Attestation, Route};
+
+/// H(dCBOR["inclavared/config", 1, attester, verifier, [route, ...]]), the routes in the order of their names.
+///
+/// A route is [name, listen, target, [upstream, policy digest or null], [downstream, policy digest or null], role, legacy,
+/// ttl, disclose_expected]. There are no maps in it, so arrays of definite length are all that dCBOR asks for.
+pub(crate) fn config_digest(attestation: &Attestation, routes: &[Route]) -> ConfigDigest {
+    let mut sorted: Vec<_> = routes.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    ConfigDigest::of(&encoded(|e| {
+        e.array(5)?.str("inclavared/config")?.u8(1)?;
+        e.str(attestation.attester.name())?.str(attestation.verifier.name())?;
+        e.array(sorted.len() as u64)?;
+        sorted.iter().try_for_each(|route| write_route(e, route))
+    }))
+}
+
+fn write_route(e: &mut Writer, route: &Route) -> Written {
+    e.array(9)?.str(&route.name)?.str(&route.listen.to_string())?.str(&route.target.to_string())?;
+    for (label, policy) in
+        [(route.upstream.label(), route.upstream.policy()), (route.downstream.label(), route.downstream.policy())]
+    {
+        e.array(2)?.str(label)?;
+        match policy {
+            Some(policy) => e.bytes(policy.digest().as_bytes())?,
+            None => e.null()?,
+        };
+    }
+    e.str(&route.role)?.str(route.legacy.label())?.u8(route.ttl)?.bool(route.disclose_expected)?;
+    Ok(())
+}
+
+fn encoded(write: impl FnOnce(&mut Writer) -> Written) -> Vec<u8> {
+    let mut encoder = Encoder::new(Vec::new());
+    write(&mut encoder).expect("a vector takes every byte");
+    encoder.into_writer()
+}
+
+type Writer = Encoder<Vec<u8>>;
+type Written = Result<(), Error<Infallible>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, parse};
+
+    const BASE: &str = r#"
+[attestation]
+attester = "sgx_ecdsa"
+[[route]]
+name = "b"
+listen = "127.0.0.1:1236"
+target = "tcp://127.0.0.1:1234"
+upstream = "attested"
+downstream = { tls = "mutual", policy = "p" }
+[[route]]
+name = "a"
+listen = "127.0.0.1:1237"
+target = "tcp://127.0.0.1:1234"
+upstream = "attested"
+downstream = "plain"
+[policy.p]
+identity = "any-genuine"
+[[policy.p.hop]]
+mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
+"#;
+
+    fn read(text: &str) -> Config {
+        parse("test.toml", text).unwrap()
+    }
+
+    #[test]
+    fn every_word_about_trust_changes_the_digest() {
+        let mut seen = vec![read(BASE).digest];
+        for (from, to) in [
+            ("sgx_ecdsa", "auto"),
+            ("\"b\"", "\"c\""),
+            ("0.1:1236", "0.1:1238"),
+            (
+                "\"tcp://127.0.0.1:1234\"\nupstream = \"attested\"\ndownstream = \"plain\"",
+                "\"h:1\"\nupstream = \"attested\"\ndownstream = \"plain\"",
+            ),
+            ("mutual", "attested"),
+            ("downstream = \"plain\"", "downstream = \"plain\"\nrole = \"x\""),
+            ("downstream = \"plain\"", "downstream = \"plain\"\nlegacy = \"deny\""),
+            ("downstream = \"plain\"", "downstream = \"plain\"\nttl = 2"),
+            ("downstream = \"plain\"", "downstream = \"plain\"\ndisclose_expected = true"),
+            ("1111\"", "1112\""),
+            ("[[policy.p.hop]]", "allow_simulated = true\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "danger_allow_debug = true\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "danger_allow_null = true\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "grace = \"1d\"\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "tcb = [\"UpToDate\"]\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "allow_smt = false\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "refused_advisories = [\"INTEL-SA-00615\"]\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "max_hops = 2\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "terminal = \"plain\"\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "binding = \"quote\"\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "max_path_age = \"1m\"\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "[[policy.p.hop]]\nlast = true"),
+            ("[[policy.p.hop]]", "[[policy.p.hop]]\nposition = 1"),
+            ("\"any-genuine\"", "{ platforms = \"11111111111111111111111111111111\" }"),
+        ] {
+            assert!(BASE.contains(from), "{from}");
+            let digest = read(&BASE.replacen(from, to, 1)).digest;
+            assert!(!seen.contains(&digest), "{to}");
+            seen.push(digest);
+        }
+    }
+
+    #[test]
+    fn arrays_hold_what_they_announce() {
+        let config = read(BASE);
+        for route in &config.routes {
+            let bytes = encoded(|e| write_route(e, route));
+            let mut decoder = minicbor::Decoder::new(&bytes);
+            decoder.skip().unwrap();
+            assert_eq!(decoder.position(), bytes.len());
+        }
+    }
+
+    #[test]
+    fn what_lets_nothing_through_does_not() {
+        let tuned = format!(
+            "workers = 3\n{BASE}\n[limits]\nconnections = 7\n[deadlines]\ndial = \"1s\"\n[log]\nfilter = \"debug\""
+        );
+        assert_eq!(read(BASE).digest, read(&tuned).digest);
+        let unused = format!("{BASE}\n[policy.q]\nidentity = \"any-genuine\"\nmeasurements = \"not-compared\"");
+        assert_eq!(read(BASE).digest, read(&unused).digest);
+    }
+
+    #[test]
+    fn the_order_of_routes_does_not() {
+        let mut parts: Vec<_> = BASE.split("[[route]]").collect();
+        let (last, policy) = parts[2].split_once("[policy.p]").unwrap();
+        parts[2] = last;
+        let swapped = format!("{}[[route]]{}[[route]]{}[policy.p]{policy}", parts[0], parts[2], parts[1]);
+        assert_eq!(read(BASE).digest, read(&swapped).digest);
+    }
+}

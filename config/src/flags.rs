@@ -1,0 +1,119 @@
+//! A configuration of one route from a command line: the original's flags alone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use inclavared_attest::policy::Policy;
+
+use crate::config::default_workers;
+use crate::digest::config_digest;
+use crate::mistake::Origin;
+use crate::policy::{NAME_REMEDY, is_name};
+use crate::route::{DEFAULT_TTL, default_role};
+use crate::{
+    Attestation, AttesterKind, Config, Deadlines, Downstream, Errors, Legacy, Limits, Listen, LogSettings, Mistake,
+    Route, SimSettings, Target, Upstream, VerifierKind,
+};
+
+/// What a command line says. What it does not say has the original's meaning.
+#[derive(Clone, Debug)]
+pub struct FlagConfig {
+    pub listen: Listen,
+    pub target: Target,
+    pub attester: AttesterKind,
+    pub verifier: VerifierKind,
+    /// `--mutual`: this process shows its evidence to the target, too. The client is never asked for any: `shelter`
+    /// has none.
+    pub mutual: bool,
+    pub platform: Option<PathBuf>,
+    pub sim: SimSettings,
+    /// Without one: the built-in `genuine-only`, which accepts simulated evidence or none only where the verifier is
+    /// named `sim` or `null`.
+    pub policy: Option<Policy>,
+    pub role: Option<String>,
+    pub legacy: Legacy,
+    pub log: LogSettings,
+}
+
+impl FlagConfig {
+    /// Everything but the two addresses as it is without flags.
+    pub fn new(listen: Listen, target: Target) -> Self {
+        Self {
+            listen,
+            target,
+            attester: AttesterKind::Auto,
+            verifier: VerifierKind::Auto,
+            mutual: false,
+            platform: None,
+            sim: SimSettings::default(),
+            policy: None,
+            role: None,
+            legacy: Legacy::default(),
+            log: LogSettings::default(),
+        }
+    }
+}
+
+impl VerifierKind {
+    /// The policy of a command line that names none: naming the verifier `sim` or `null` is what allows it.
+    pub fn default_policy(self) -> Policy {
+        Policy { allow_simulated: self == Self::Sim, danger_allow_null: self == Self::Null, ..Policy::genuine_only() }
+    }
+}
+
+impl Config {
+    /// One route, attested on both sides.
+    pub fn from_flags(flags: FlagConfig) -> Result<Self, Errors> {
+        let attestation = Attestation {
+            attester: flags.attester,
+            verifier: flags.verifier,
+            platform: flags.platform,
+            sim: flags.sim,
+        };
+        let mut mistakes = Vec::new();
+        let mut wrong = |key: &str, what: &str, remedy: &str| {
+            mistakes.push(Mistake { line: None, key: key.into(), what: what.into(), remedy: remedy.into() });
+        };
+        if attestation.needs_platform() && attestation.platform.is_none() {
+            wrong("--platform", "missing: `sim` needs a simulated platform", "add `--platform DIR`, its folder");
+        }
+        if flags.target.arrives_at(&flags.listen) {
+            wrong("--listen", "the target is what the process itself listens on", "name the next hop or the workload");
+        }
+        if flags.role.as_deref().is_some_and(|role| !is_name(role)) {
+            wrong("--role", "not a name", NAME_REMEDY);
+        }
+        if let Some(errors) = Errors::new(Origin::CommandLine, mistakes) {
+            return Err(errors);
+        }
+        let given = flags.policy.map(Arc::new);
+        let policies = given.iter().map(|policy| (policy.name.clone(), policy.clone())).collect();
+        let policy = given.unwrap_or_else(|| Arc::new(flags.verifier.default_policy()));
+        let downstream = match flags.mutual {
+            true => Downstream::Mutual { policy },
+            false => Downstream::Attested { policy },
+        };
+        let route = Route {
+            name: "main".into(),
+            listen: flags.listen,
+            target: flags.target,
+            upstream: Upstream::Attested,
+            role: flags.role.unwrap_or_else(|| default_role(&downstream).to_owned()),
+            downstream,
+            legacy: flags.legacy,
+            ttl: DEFAULT_TTL,
+            disclose_expected: false,
+        };
+        let routes = vec![route];
+        Ok(Self {
+            digest: config_digest(&attestation, &routes),
+            attestation,
+            routes,
+            policies,
+            limits: Limits::default(),
+            deadlines: Deadlines::default(),
+            log: flags.log,
+            workers: default_workers(),
+        })
+    }
+}

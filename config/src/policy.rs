@@ -1,0 +1,294 @@
+//! `[policy.NAME]`: from TOML to the policies that appraisal uses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use inclavared_attest::appraise::TcbStatus;
+use inclavared_attest::policy::{
+    Binding, ChainShape, IdentityRule, Measurements, Policy, RoleStep, TcbPolicy, TerminalKind,
+};
+
+use crate::document::{self, Table, Value};
+use crate::hop_rule::{check_coverage, read_hop_rule};
+use crate::{Errors, recorded};
+
+/// Reads one policy from a file of reference values, or from a configuration.
+///
+/// Without a name the file has to hold exactly one policy. Tables of a configuration that are no policies are not judged.
+pub fn load_policy(path: &Path, name: Option<&str>) -> Result<Policy, Errors> {
+    let text = document::read_file(path)?;
+    parse_policy(path, &text, name)
+}
+
+/// [`load_policy`] of a text that is there already; `path` is shown in errors.
+pub fn parse_policy(path: impl AsRef<Path>, text: &str, name: Option<&str>) -> Result<Policy, Errors> {
+    document::read(path.as_ref(), text, |root| {
+        for key in crate::config::TABLES {
+            root.get(key);
+        }
+        recorded::read_recorded(root);
+        let policies = read_policies(root);
+        let names: Vec<_> = policies.keys().map(String::as_str).collect();
+        let chosen = match (name, names.as_slice()) {
+            (Some(name), _) => policies.get(name),
+            (None, [only]) => policies.get(*only),
+            (None, _) => None,
+        };
+        if chosen.is_none() {
+            match name {
+                Some(name) => root.mistake(format!("no policy is named `{name}`"), known_policies(&names)),
+                None if names.is_empty() => root.mistake("holds no policy", "write `[policy.NAME]`"),
+                None => root.mistake("holds more than one policy", format!("name one of {}", names.join(", "))),
+            }
+        }
+        chosen.map(|policy| Policy::clone(policy))
+    })
+}
+
+/// Every policy of a document; a broken one is reported and stands in, so that routes which name it are not blamed.
+pub(crate) fn read_policies(root: &Table<'_>) -> BTreeMap<String, Arc<Policy>> {
+    let Some(table) = root.table("policy") else { return BTreeMap::new() };
+    let mut policies = BTreeMap::new();
+    for (name, _, value) in table.named() {
+        if name == GENUINE_ONLY {
+            value.mistake("this name is the built-in policy's", "take another name");
+        } else if !is_name(name) {
+            value.mistake("not a name", NAME_REMEDY);
+        }
+        if let Some(table) = value.table() {
+            policies.insert(name.to_owned(), Arc::new(read_policy(name, &table)));
+        }
+    }
+    policies
+}
+
+/// A policy by its name in a route: one of the file's or the built-in one.
+pub(crate) fn find_policy(policies: &BTreeMap<String, Arc<Policy>>, value: &Value<'_>) -> Option<Arc<Policy>> {
+    let name = value.text()?;
+    if name == GENUINE_ONLY {
+        return Some(Arc::new(Policy::genuine_only()));
+    }
+    let found = policies.get(name).cloned();
+    if found.is_none() {
+        let names: Vec<_> = policies.keys().map(String::as_str).collect();
+        value.mistake(format!("no policy is named `{name}`"), known_policies(&names));
+    }
+    found
+}
+
+/// Names of routes, policies and roles: they stand in logs, metrics and paths of files.
+pub(crate) fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+pub(crate) const NAME_REMEDY: &str = "write 1 to 64 letters, digits, `-`, `_` or `.`";
+
+fn known_policies(names: &[&str]) -> String {
+    match names {
+        [] => format!("write a `[policy.NAME]`, or `{GENUINE_ONLY}`"),
+        _ => format!("there are {}, {GENUINE_ONLY}", names.join(", ")),
+    }
+}
+
+fn read_policy(name: &str, table: &Table<'_>) -> Policy {
+    let shape = read_shape(table);
+    let measurements = read_measurements(table, &shape);
+    let flag = |key| table.get(key).and_then(|v| v.flag()).unwrap_or(false);
+    let policy = Policy {
+        name: name.to_owned(),
+        allow_simulated: flag("allow_simulated"),
+        danger_allow_null: flag("danger_allow_null"),
+        danger_allow_debug: flag("danger_allow_debug"),
+        tcb: read_tcb(table),
+        identity: read_identity(table),
+        measurements,
+        shape,
+        max_evidence_age: read_age(table, "max_evidence_age"),
+        max_path_age: read_age(table, "max_path_age"),
+        binding: table.get("binding").and_then(|v| v.word(BINDINGS)).unwrap_or_default(),
+    };
+    if let Some(debug) = table.get("debug")
+        && debug.text().is_some_and(|text| text != "refuse" || policy.danger_allow_debug)
+    {
+        debug.mistake("`refuse` is the only word", "write `danger_allow_debug = true` alone to accept debug TEEs");
+    }
+    table.finish();
+    policy
+}
+
+fn read_tcb(table: &Table<'_>) -> TcbPolicy {
+    let mut tcb = TcbPolicy::cloud();
+    if let Some(list) = table.get("tcb") {
+        let statuses = list.filled_list("an empty list denies every platform", "leave `tcb` out for the default");
+        tcb.accepted = statuses.iter().filter_map(Value::parsed::<TcbStatus>).collect();
+        if tcb.accepted.contains(&TcbStatus::Revoked) {
+            list.mistake("`Revoked` cannot be accepted", "leave it out: the platform's keys are known to be lost");
+        }
+    }
+    if let Some(grace) = table.get("grace") {
+        tcb.grace = read_seconds(&grace, Duration::ZERO..=10 * YEAR).unwrap_or_default();
+    }
+    if let Some(list) = table.get("refused_advisories") {
+        tcb.refused_advisories = list.one_or_many().iter().filter_map(|v| v.text().map(str::to_owned)).collect();
+    }
+    for (key, slot) in [
+        ("allow_smt", &mut tcb.allow_smt),
+        ("allow_dynamic_platform", &mut tcb.allow_dynamic_platform),
+        ("allow_cached_keys", &mut tcb.allow_cached_keys),
+    ] {
+        *slot = table.get(key).and_then(|v| v.flag()).unwrap_or(*slot);
+    }
+    tcb
+}
+
+fn read_identity(table: &Table<'_>) -> IdentityRule {
+    let remedy = "write `identity = \"any-genuine\"` or `identity = { platforms = [\"HEX\"] }`";
+    let Some(value) = table.required("identity", remedy) else { return IdentityRule::AnyGenuine };
+    if value.is_text() {
+        if value.text() != Some("any-genuine") {
+            value.mistake("not an identity rule", remedy);
+        }
+        return IdentityRule::AnyGenuine;
+    }
+    let Some(table) = value.table() else { return IdentityRule::AnyGenuine };
+    let list = table.required("platforms", remedy);
+    let items = list.map(|l| l.filled_list("an empty list denies every platform", remedy)).unwrap_or_default();
+    let mut platforms = BTreeSet::new();
+    for item in items {
+        let Some(text) = item.text() else { continue };
+        match hex::decode(text) {
+            // A PPID or a platform instance id, or a chip id of AMD.
+            Ok(id) if matches!(id.len(), 16 | 64) => drop(platforms.insert(id)),
+            _ => item.mistake("not a platform id", "write 32 (Intel) or 128 (AMD) hexadecimal digits"),
+        }
+    }
+    table.finish();
+    IdentityRule::Platforms(platforms)
+}
+
+fn read_measurements(table: &Table<'_>, shape: &ChainShape) -> Measurements {
+    let hops = table.tables("hop");
+    let remedy =
+        "write a `[[policy.NAME.hop]]` table for each hop, or `measurements = \"not-compared\"` for development";
+    if let Some(word) = table.get("measurements") {
+        if word.word(&[("not-compared", ())]).is_some() && !hops.is_empty() {
+            word.mistake("says that nothing is compared, and there are hop tables", "leave one of them out");
+        }
+        return Measurements::NotCompared;
+    }
+    if hops.is_empty() {
+        table.mistake("no reference values, so every hop is denied", remedy);
+    }
+    let rules: Vec<_> = hops.iter().filter_map(|hop| read_hop_rule(hop, shape)).collect();
+    if rules.len() == hops.len() {
+        check_coverage(table, &rules, shape);
+    }
+    Measurements::Rules(rules)
+}
+
+fn read_shape(table: &Table<'_>) -> ChainShape {
+    let order: Vec<RoleStep> = match table.get("order") {
+        None => Vec::new(),
+        Some(list) => {
+            let items = list.filled_list("an empty order", "leave `order` out to accept roles in any order");
+            items.iter().filter_map(read_role_step).collect()
+        }
+    };
+    let hops = |key| table.get(key).and_then(|v| v.integer::<u8>(1..=MAX_HOPS.into()).map(|n| (n, v)));
+    let (min, max) = (hops("min_hops"), hops("max_hops"));
+    let max_hops = max.as_ref().map_or(DEFAULT_HOPS, |(n, _)| *n);
+    let least: usize = order.iter().map(|step| usize::from(step.min)).sum();
+    let min_hops = min.as_ref().map_or(1, |(n, _)| *n);
+    if min_hops > max_hops {
+        table
+            .mistake(format!("min_hops {min_hops} is above max_hops {max_hops}"), "no path could pass: raise max_hops");
+    } else if least > usize::from(max_hops) {
+        table.mistake(
+            format!("`order` needs at least {least} hops, and max_hops is {max_hops}"),
+            "no path could pass: raise max_hops",
+        );
+    }
+    let terminals = match table.get("terminal") {
+        None => BTreeSet::from(CONFIDENTIAL_TERMINALS),
+        Some(list) => {
+            let items = list.filled_list("an empty list denies every path", "leave `terminal` out for the default");
+            items.iter().filter_map(|item| item.word(&TerminalKind::ALL.map(|kind| (kind.name(), kind)))).collect()
+        }
+    };
+    let allow_legacy_end = table.get("allow_legacy_end").and_then(|v| v.flag()).unwrap_or(false);
+    ChainShape { order, min_hops, max_hops, terminals, allow_legacy_end }
+}
+
+/// `ROLE`, `ROLE{N}` or `ROLE{MIN,MAX}`.
+fn read_role_step(value: &Value<'_>) -> Option<RoleStep> {
+    let text = value.text()?;
+    let step = parse_role_step(text);
+    if step.is_none() {
+        value.mistake(format!("`{text}` is no step"), "write `role`, `role{2}` or `role{0,2}`, at most 16 of a role");
+    }
+    step
+}
+
+fn parse_role_step(text: &str) -> Option<RoleStep> {
+    let (role, min, max) = match text.strip_suffix('}') {
+        None => (text, 1, 1),
+        Some(head) => {
+            let (role, range) = head.split_once('{')?;
+            let (min, max) = range.split_once(',').unwrap_or((range, range));
+            (role, min.trim().parse().ok()?, max.trim().parse().ok()?)
+        }
+    };
+    let valid = is_name(role) && min <= max && (1..=MAX_HOPS).contains(&max);
+    valid.then(|| RoleStep { role: role.to_owned(), min, max })
+}
+
+fn read_age(table: &Table<'_>, key: &'static str) -> Duration {
+    let value = table.get(key).and_then(|v| read_seconds(&v, Duration::from_secs(1)..=DAY));
+    value.unwrap_or(DEFAULT_AGE)
+}
+
+/// A policy counts in whole seconds, as evidence and collateral do; its digest covers no less and no more.
+fn read_seconds(value: &Value<'_>, range: RangeInclusive<Duration>) -> Option<Duration> {
+    let duration = value.duration(range)?;
+    if duration.subsec_nanos() != 0 {
+        value.mistake("not whole seconds", "write for example 10s, 10m or 1h30m");
+    }
+    Some(duration)
+}
+
+/// The name of the built-in policy ([`Policy::genuine_only`]); no policy of a file may have it.
+pub const GENUINE_ONLY: &str = "genuine-only";
+
+/// The ends at which no plain byte leaves the TEE: the default.
+const CONFIDENTIAL_TERMINALS: [TerminalKind; 3] =
+    [TerminalKind::Workload, TerminalKind::SameTee, TerminalKind::TeeLocal];
+
+pub(crate) const BINDINGS: &[(&str, Binding)] =
+    &[("key", Binding::Key), ("key+audit", Binding::KeyAudit), ("quote", Binding::Quote)];
+
+/// Hops of a path unless the policy says otherwise, and the most that the protocol allows (PROTOCOL section 5).
+const DEFAULT_HOPS: u8 = 8;
+const MAX_HOPS: u8 = 16;
+/// A certificate lives at most an hour (PROTOCOL section 6).
+const DEFAULT_AGE: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn role_steps() {
+        let step = |role: &str, min, max| Some(RoleStep { role: role.into(), min, max });
+        assert_eq!(parse_role_step("ingress"), step("ingress", 1, 1));
+        assert_eq!(parse_role_step("relay{0,2}"), step("relay", 0, 2));
+        assert_eq!(parse_role_step("relay{2}"), step("relay", 2, 2));
+        for text in ["", "relay{", "relay{}", "relay{2,1}", "relay{0}", "relay{0,17}", "re lay", "relay}", "{1}"] {
+            assert_eq!(parse_role_step(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Files of reference values: what a verifier saw on a path that it had verified, as a policy.
+//!
+//! Such a file accepts exactly the code that was seen, at the positions where it was seen. It is a start, not a
+//! judgement: whoever recorded it has to know that the path was a good one at that moment.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use inclavared_attest::appraise::{CodeIdentity, TcbStatus};
+use inclavared_attest::evidence::Tee;
+use inclavared_attest::policy::{IdentityRule, Measurements, PathEnd, Policy, TcbPolicy};
+use inclavared_attest::{ConfigDigest, Timestamp};
+
+use crate::document::Table;
+use crate::duration::show_duration;
+use crate::hop_rule::tee_word;
+use crate::policy::BINDINGS;
+
+/// One hop of a verified path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordedHop {
+    /// 1 is the hop next to the verifier.
+    pub position: u8,
+    pub role: String,
+    pub tee: Tee,
+    pub code: CodeIdentity,
+    pub simulated: bool,
+    pub debug: bool,
+    pub tcb_status: TcbStatus,
+    /// What names the machine: shown in the file, not compared.
+    pub platform_ids: Vec<Vec<u8>>,
+    /// The configuration that the hop attests, where it attests one: compared only if it was when the path was verified.
+    pub config_digest: Option<ConfigDigest>,
+}
+
+/// Who recorded what, and under which rules it was verified.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordMeta<'a> {
+    /// The name of the policy in the file.
+    pub policy: &'a str,
+    /// The tool (`shelter`).
+    pub by: &'a str,
+    /// Its version.
+    pub version: &'a str,
+    pub at: Timestamp,
+    /// The address of the path's first hop.
+    pub path: &'a str,
+    pub end: PathEnd,
+    /// What the path was verified under: what is recorded is not laxer than that.
+    pub verified_under: &'a Policy,
+}
+
+/// The file, as [`crate::load_policy`] reads it.
+///
+/// A hop without evidence has no reference values: it gets a comment and no rule, and so will be refused. Text that
+/// came from peers is quoted, and cannot become TOML.
+pub fn render_recorded(hops: &[RecordedHop], meta: &RecordMeta<'_>) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_header(&mut out, meta).and_then(|()| write_policy(&mut out, hops, meta));
+    out
+}
+
+fn write_header(out: &mut String, meta: &RecordMeta<'_>) -> std::fmt::Result {
+    writeln!(out, "# Reference values of one path, recorded from its evidence. They say what ran there at that")?;
+    writeln!(out, "# moment, not that it was good: record only a path that you have reason to trust, and keep this")?;
+    writeln!(out, "# file where the hops cannot write.\n")?;
+    writeln!(out, "[recorded]")?;
+    for (key, value) in [("by", meta.by), ("version", meta.version), ("at", &meta.at.to_string()), ("path", meta.path)]
+    {
+        writeln!(out, "{key} = {}", quoted(value))?;
+    }
+    writeln!(out)
+}
+
+fn write_policy(out: &mut String, hops: &[RecordedHop], meta: &RecordMeta<'_>) -> std::fmt::Result {
+    let any = |seen: fn(&RecordedHop) -> bool| hops.iter().any(seen);
+    writeln!(out, "[policy.{}]", key(meta.policy))?;
+    if any(|hop| hop.simulated) {
+        writeln!(out, "# A simulated platform was seen: nothing of this is proven by hardware.")?;
+        writeln!(out, "allow_simulated = true")?;
+    }
+    if any(|hop| hop.debug) {
+        writeln!(out, "# A debug enclave or TD was seen: its memory is open to its host.")?;
+        writeln!(out, "danger_allow_debug = true")?;
+    }
+    write_tcb(out, hops, &meta.verified_under.tcb)?;
+    write_identity(out, hops, &meta.verified_under.identity)?;
+    writeln!(out, "# The hops in order, from the verifier to the workload.")?;
+    writeln!(out, "order = [{}]", order(hops).join(", "))?;
+    writeln!(out, "max_hops = {}", hops.len())?;
+    match meta.end {
+        PathEnd::Terminal(kind) => {
+            writeln!(out, "# How the last hop reaches the workload.")?;
+            writeln!(out, "terminal = [{}]", quoted(kind.name()))?;
+        }
+        PathEnd::Legacy => {
+            writeln!(out, "# The last hop's peer is attested and does not speak this protocol.")?;
+            writeln!(out, "allow_legacy_end = true")?;
+        }
+    }
+    let under = meta.verified_under;
+    let binding = BINDINGS.iter().find(|(_, known)| *known == under.binding).map_or("key", |(word, _)| word);
+    writeln!(out, "binding = {}", quoted(binding))?;
+    for (key, age) in [("max_evidence_age", under.max_evidence_age), ("max_path_age", under.max_path_age)] {
+        writeln!(out, "{key} = {}", quoted(&show_duration(age)))?;
+    }
+    hops.iter().try_for_each(|hop| write_hop(out, hop, meta))
+}
+
+fn write_tcb(out: &mut String, hops: &[RecordedHop], under: &TcbPolicy) -> std::fmt::Result {
+    // A platform that is brought up to date must not fall out of its own reference values; worse states than the ones
+    // that were seen were never judged good by anybody.
+    let mut statuses = BTreeSet::from([TcbStatus::UpToDate]);
+    let mut graced = false;
+    for seen in hops.iter().map(|hop| hop.tcb_status) {
+        match seen {
+            seen if under.accepted.contains(&seen) => drop(statuses.insert(seen)),
+            // It passed by grace, which ends: written as a status it would pass for ever.
+            TcbStatus::OutOfDate => graced = true,
+            TcbStatus::OutOfDateConfigurationNeeded => {
+                graced = true;
+                statuses.insert(TcbStatus::ConfigurationNeeded);
+            }
+            _ => (),
+        }
+    }
+    let names: Vec<_> = statuses.iter().map(|status| quoted(status.name())).collect();
+    writeln!(out, "# The platform states that were seen, and UpToDate: patching a platform must not lock it out.")?;
+    writeln!(out, "tcb = [{}]", names.join(", "))?;
+    if graced {
+        writeln!(out, "# An out-of-date platform was seen, within the grace that the path was verified under.")?;
+        writeln!(out, "grace = {}", quoted(&show_duration(under.grace)))?;
+    }
+    if !under.refused_advisories.is_empty() {
+        let names: Vec<_> = under.refused_advisories.iter().map(|name| quoted(name)).collect();
+        writeln!(out, "refused_advisories = [{}]", names.join(", "))?;
+    }
+    for (key, allowed) in [
+        ("allow_smt", under.allow_smt),
+        ("allow_dynamic_platform", under.allow_dynamic_platform),
+        ("allow_cached_keys", under.allow_cached_keys),
+    ] {
+        writeln!(out, "{key} = {allowed}")?;
+    }
+    Ok(())
+}
+
+fn write_identity(out: &mut String, hops: &[RecordedHop], under: &IdentityRule) -> std::fmt::Result {
+    let list = |ids: BTreeSet<&Vec<u8>>| {
+        let ids: Vec<_> = ids.into_iter().map(|id| quoted(&hex::encode(id))).collect();
+        format!("identity = {{ platforms = [{}] }}", ids.join(", "))
+    };
+    match under {
+        IdentityRule::Platforms(ids) => {
+            writeln!(out, "# The machines that the path was verified under.")?;
+            writeln!(out, "{}", list(ids.iter().collect()))
+        }
+        IdentityRule::AnyGenuine => {
+            writeln!(out, "# The same code on anybody's machine passes. To pin the machines, write instead:")?;
+            writeln!(out, "# {}", list(hops.iter().flat_map(|hop| &hop.platform_ids).collect()))?;
+            writeln!(out, "identity = \"any-genuine\"")
+        }
+    }
+}
+
+fn write_hop(out: &mut String, hop: &RecordedHop, meta: &RecordMeta<'_>) -> std::fmt::Result {
+    let simulated = if hop.simulated { ", simulated" } else { "" };
+    let position = hop.position;
+    writeln!(out, "\n# Hop {position}, {}: {}{simulated}, {}.", quoted(&hop.role), tee_word(hop.tee), hop.tcb_status)?;
+    if hop.code == CodeIdentity::None {
+        return writeln!(out, "# It has no evidence, so nothing could be recorded: it will be refused.");
+    }
+    writeln!(out, "[[policy.{}.hop]]", key(meta.policy))?;
+    writeln!(out, "position = {position}")?;
+    if let Some(digest) = hop.config_digest {
+        let pinned = match &meta.verified_under.measurements {
+            Measurements::NotCompared => false,
+            Measurements::Rules(rules) => rules.iter().any(|rule| rule.config_digest.is_some()),
+        };
+        let off = if pinned { "" } else { "# To pin the hop's configuration, too: " };
+        writeln!(out, "{off}config_digest = \"{digest}\"")?;
+    }
+    let mut value = |key: &str, bytes: &[u8]| writeln!(out, "{key} = \"{}\"", hex::encode(bytes));
+    match &hop.code {
+        CodeIdentity::Sgx(id) => {
+            value("mrenclave", &id.mrenclave)?;
+            writeln!(out, "# To follow the signer's releases, write instead of mrenclave:")?;
+            writeln!(out, "# mrsigner = \"{}\"", hex::encode(id.mrsigner))?;
+            writeln!(out, "# isvprodid = {}", id.isv_prod_id)?;
+            writeln!(out, "# isvsvn_min = {}", id.isv_svn)
+        }
+        CodeIdentity::Tdx(id) => {
+            value("mrtd", &id.mrtd)?;
+            for (key, register) in ["rtmr0", "rtmr1", "rtmr2", "rtmr3"].into_iter().zip(&id.rtmr) {
+                value(key, register)?;
+            }
+            value("mrconfigid", &id.mrconfigid)
+        }
+        CodeIdentity::SevSnp(id) => value("snp_measurement", &id.measurement),
+        CodeIdentity::None => Ok(()),
+    }
+}
+
+/// Roles in a row are one step: `relay{2}`.
+fn order(hops: &[RecordedHop]) -> Vec<String> {
+    let steps = hops.chunk_by(|a, b| a.role == b.role);
+    let shown = steps.map(|same| match same {
+        [one] => quoted(&one.role),
+        many => quoted(&format!("{}{{{}}}", many[0].role, many.len())),
+    });
+    shown.collect()
+}
+
+/// A key of TOML: bare where it can be.
+fn key(name: &str) -> String {
+    let bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if bare { name.to_owned() } else { quoted(name) }
+}
+
+/// A basic string of TOML, on one line: peers chose some of the texts.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            ' '..='~' => quoted.push(c),
+            other => quoted.push_str(&format!("\\U{:08X}", u32::from(other))),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// `[recorded]`: shown to people, judged by nobody, but written in a known form.
+pub(crate) fn read_recorded(root: &Table<'_>) {
+    let Some(table) = root.table("recorded") else { return };
+    for key in ["by", "version", "at", "path"] {
+        table.get(key).and_then(|v| v.text());
+    }
+    table.finish();
+}

@@ -1,0 +1,276 @@
+//! Routes: where connections come in, where they go, and what is demanded of either side.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use inclavared_attest::policy::Policy;
+
+use crate::document::{Table, Value};
+use crate::policy::{NAME_REMEDY, find_policy, is_name};
+use crate::{GENUINE_ONLY, Listen, Target};
+
+/// One way through the process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// Invariant: unique, as is what it listens on.
+    pub name: String,
+    pub listen: Listen,
+    pub target: Target,
+    pub upstream: Upstream,
+    pub downstream: Downstream,
+    /// What this hop calls itself in its evidence and records (`ingress`, `relay`, `workload`).
+    pub role: String,
+    pub legacy: Legacy,
+    /// How many hops may follow, this one included. Invariant: 1 to 16.
+    pub ttl: u8,
+    /// Tells clients without evidence, too, what was expected of a refused hop. That gives away reference values.
+    pub disclose_expected: bool,
+}
+
+/// What a client meets. Invariant of a [`Route`]: not both sides are plain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Upstream {
+    /// Plain bytes: the client is the application beside this process.
+    Plain,
+    /// TLS with this process's evidence; the client needs none.
+    Attested,
+    /// TLS with evidence both ways; the client's is appraised under this policy.
+    Mutual { policy: Arc<Policy> },
+}
+
+/// How the target is spoken to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Downstream {
+    /// Plain bytes: the workload is behind this process.
+    Plain,
+    /// TLS; the server's evidence and the path behind it are appraised under this policy.
+    Attested { policy: Arc<Policy> },
+    /// The same, and this process shows its own evidence.
+    Mutual { policy: Arc<Policy> },
+}
+
+/// What becomes of a client that offers TLS but not `inclavared/1`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Legacy {
+    /// Refused.
+    Deny,
+    /// Served without frames, after this hop has itself verified the path below under its own policy.
+    #[default]
+    Enforce,
+}
+
+impl Upstream {
+    pub fn policy(&self) -> Option<&Arc<Policy>> {
+        match self {
+            Self::Plain | Self::Attested => None,
+            Self::Mutual { policy } => Some(policy),
+        }
+    }
+
+    /// This side shows evidence, so that the process needs an attester.
+    pub fn shows_evidence(&self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+
+    /// The word in configuration, logs and metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Attested => "attested",
+            Self::Mutual { .. } => "mutual",
+        }
+    }
+}
+
+impl Downstream {
+    pub fn policy(&self) -> Option<&Arc<Policy>> {
+        match self {
+            Self::Plain => None,
+            Self::Attested { policy } | Self::Mutual { policy } => Some(policy),
+        }
+    }
+
+    /// This side shows evidence, so that the process needs an attester.
+    pub fn shows_evidence(&self) -> bool {
+        matches!(self, Self::Mutual { .. })
+    }
+
+    /// The word in configuration, logs and metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Attested { .. } => "attested",
+            Self::Mutual { .. } => "mutual",
+        }
+    }
+}
+
+impl Legacy {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+/// `[[route]]`, all of them, and what they must not have in common.
+pub(crate) fn read_routes(root: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Vec<Route> {
+    let tables = root.tables("route");
+    if tables.is_empty() && !root.has("route") {
+        root.mistake("no route", "write a `[[route]]`");
+    }
+    let routes: Vec<_> = tables.iter().map(|table| read_route(table, policies)).collect();
+    let read = || tables.iter().zip(&routes).filter_map(|(table, route)| Some((table, route.as_ref()?)));
+    for (i, (table, route)) in read().enumerate() {
+        if let Some((_, first)) = read().take(i).find(|(_, first)| first.name == route.name) {
+            table.mistake_at("name", format!("another route is named `{}`", first.name), "take another name");
+        }
+        if let Some((_, first)) = read().take(i).find(|(_, first)| first.listen.collides(&route.listen)) {
+            let what = format!("the route `{}` listens on {} already", first.name, first.listen);
+            table.mistake_at("listen", what, "take another port or address");
+        }
+    }
+    routes.into_iter().flatten().collect()
+}
+
+fn read_route(table: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Option<Route> {
+    let name = table.required("name", "write `name = \"...\"`: it stands in logs and metrics");
+    let name = name.and_then(|v| read_name(&v));
+    let listen = table.required("listen", "write `listen = \"127.0.0.1:PORT\"`").and_then(|v| v.parsed::<Listen>());
+    let target = table.required("target", "write `target = \"tcp://HOST:PORT\"`").and_then(|v| v.parsed::<Target>());
+    let upstream = read_upstream(table, policies);
+    let downstream = read_downstream(table, policies);
+    let role = table.get("role").and_then(|v| read_name(&v));
+    let legacy = table.get("legacy").and_then(|v| v.word(&[("deny", Legacy::Deny), ("enforce", Legacy::Enforce)]));
+    let ttl = table.get("ttl").and_then(|v| v.integer(1..=MAX_TTL.into())).unwrap_or(DEFAULT_TTL);
+    let disclose_expected = table.get("disclose_expected").and_then(|v| v.flag()).unwrap_or(false);
+    table.finish();
+    if let (Some(upstream), Some(downstream)) = (&upstream, &downstream)
+        && !upstream.shows_evidence()
+        && downstream.policy().is_none()
+    {
+        table.mistake(
+            "plain on both sides: nothing would be attested",
+            "write `upstream = \"attested\"` beside a workload, or an attested `downstream` beside a client",
+        );
+    }
+    if let (Some(target), Some(listen)) = (&target, &listen)
+        && target.arrives_at(listen)
+    {
+        table.mistake_at("target", "this is what the route itself listens on", "name the next hop or the workload");
+    }
+    let (upstream, downstream) = (upstream?, downstream?);
+    Some(Route {
+        name: name?,
+        listen: listen?,
+        target: target?,
+        role: role.unwrap_or_else(|| default_role(&downstream).to_owned()),
+        upstream,
+        downstream,
+        legacy: legacy.unwrap_or_default(),
+        ttl,
+        disclose_expected,
+    })
+}
+
+fn read_upstream(table: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Option<Upstream> {
+    let remedy = "write \"plain\", \"attested\" or { tls = \"mutual\", policy = \"NAME\" }";
+    let side = read_side(table, "upstream", remedy, policies)?;
+    match (side.tls, side.policy) {
+        (Tls::Plain, None) => Some(Upstream::Plain),
+        (Tls::Attested, None) => Some(Upstream::Attested),
+        (Tls::Plain | Tls::Attested, Some(_)) => {
+            let remedy = "leave the policy out, or write `tls = \"mutual\"` to demand the client's evidence";
+            side.value.mistake("a policy, and the client shows no evidence that it could judge", remedy);
+            None
+        }
+        (Tls::Mutual, policy) => Some(Upstream::Mutual { policy: policy?? }),
+    }
+}
+
+fn read_downstream(table: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Option<Downstream> {
+    let remedy = "write \"plain\", or { tls = \"attested\", policy = \"NAME\" } (or \"mutual\")";
+    let side = read_side(table, "downstream", remedy, policies)?;
+    match (side.tls, side.policy) {
+        (Tls::Plain, None) => Some(Downstream::Plain),
+        (Tls::Plain, Some(_)) => {
+            let remedy = "leave the policy out, or write `tls = \"attested\"`";
+            side.value.mistake("a policy, and a plain target shows no evidence that it could judge", remedy);
+            None
+        }
+        (Tls::Attested, policy) => Some(Downstream::Attested { policy: policy?? }),
+        (Tls::Mutual, policy) => Some(Downstream::Mutual { policy: policy?? }),
+    }
+}
+
+/// One side of a route as it is written.
+struct Side<'a> {
+    value: Value<'a>,
+    tls: Tls,
+    /// The outer `Option`: whether a policy is named. The inner: whether there is one of that name.
+    policy: Option<Option<Arc<Policy>>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Tls {
+    Plain,
+    Attested,
+    Mutual,
+}
+
+/// `"WORD"` or `{ tls = "WORD", policy = "NAME" }`. Reports a policy that is missing where the peer shows evidence.
+fn read_side<'a>(
+    table: &Table<'a>,
+    key: &'static str,
+    remedy: &str,
+    policies: &BTreeMap<String, Arc<Policy>>,
+) -> Option<Side<'a>> {
+    let words = [("plain", Tls::Plain), ("attested", Tls::Attested), ("mutual", Tls::Mutual)];
+    let value = table.required(key, remedy)?;
+    let (word, policy) = if value.is_text() {
+        (value.clone(), None)
+    } else if !value.is_table() {
+        value.mistake("neither a word nor a table", remedy);
+        return None;
+    } else {
+        let side = value.table()?;
+        let word = side.required("tls", "write `tls = \"plain\"`, `\"attested\"` or `\"mutual\"`");
+        let policy = side.get("policy").map(|v| find_policy(policies, &v));
+        side.finish();
+        (word?, policy)
+    };
+    let tls = word.word(&words)?;
+    let judges = tls == Tls::Mutual || (tls == Tls::Attested && key == "downstream");
+    if judges && policy.is_none() {
+        let tls = word.text().unwrap_or_default();
+        value.mistake(
+            "no policy for the evidence of the other side",
+            format!("write `{key} = {{ tls = \"{tls}\", policy = \"NAME\" }}`, the name of a `[policy.NAME]` or `{GENUINE_ONLY}`"),
+        );
+        return None;
+    }
+    Some(Side { value, tls, policy })
+}
+
+fn read_name(value: &Value<'_>) -> Option<String> {
+    let name = value.text()?;
+    if !is_name(name) {
+        value.mistake("not a name", NAME_REMEDY);
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+/// The role of a hop that names none.
+pub(crate) fn default_role(downstream: &Downstream) -> &'static str {
+    match downstream {
+        Downstream::Plain => "workload",
+        Downstream::Attested { .. } | Downstream::Mutual { .. } => "relay",
+    }
+}
+
+/// Hops a path may have unless the route says otherwise (PROTOCOL section 5).
+pub(crate) const DEFAULT_TTL: u8 = 8;
+/// The most that the protocol allows.
+pub(crate) const MAX_TTL: u8 = 16;

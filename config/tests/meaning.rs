@@ -1,0 +1,249 @@
+//! What configurations mean: that each key arrives where it belongs.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use inclavared_attest::appraise::TcbStatus;
+use inclavared_attest::evidence::Tee;
+use inclavared_attest::policy::{
+    Applies, Binding, IdentityRule, Measurements, Policy, ReferenceValue, RoleStep, TerminalKind,
+};
+use inclavared_config::{
+    AttesterKind, Config, Deadlines, Downstream, FlagConfig, GENUINE_ONLY, Legacy, Limits, Listen, LogFormat, Target,
+    Upstream, VerifierKind, check, load, load_policy, parse, parse_policy,
+};
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = load(Path::new("tests/valid/minimal.toml")).unwrap();
+    assert_eq!(config.attestation.attester, AttesterKind::Auto);
+    assert_eq!(config.attestation.verifier, VerifierKind::Auto);
+    assert_eq!(config.limits, Limits::default());
+    assert_eq!(config.deadlines, Deadlines::default());
+    assert_eq!(config.deadlines.idle, None);
+    assert_eq!(config.workers, std::thread::available_parallelism().unwrap());
+    assert!(config.policies.is_empty());
+    let route = &config.routes[0];
+    assert_eq!(route.role, "workload");
+    assert_eq!(route.legacy, Legacy::Enforce);
+    assert_eq!((route.ttl, route.disclose_expected), (8, false));
+}
+
+#[test]
+fn every_key_of_a_route_arrives() {
+    let config = load(Path::new("tests/valid/every_key.toml")).unwrap();
+    let route = &config.routes[0];
+    let policy = config.policies["all"].clone();
+    assert_eq!(route.listen, Listen::Tcp("[::1]:1236".parse().unwrap()));
+    assert_eq!(route.target, Target::Unix("/run/relay.sock".into()));
+    assert_eq!(route.upstream, Upstream::Mutual { policy });
+    assert_eq!(route.downstream, Downstream::Mutual { policy: Policy::genuine_only().into() });
+    assert_eq!((route.role.as_str(), route.legacy, route.ttl), ("ingress", Legacy::Deny, 3));
+    assert!(route.disclose_expected);
+    let plain = load(Path::new("tests/valid/many_routes.toml")).unwrap();
+    let roles: Vec<_> = plain.routes.iter().map(|route| route.role.as_str()).collect();
+    assert_eq!(roles, ["workload", "workload", "relay", "relay"]);
+    assert!(matches!(plain.routes[2].downstream, Downstream::Attested { .. }));
+}
+
+#[test]
+fn every_setting_arrives() {
+    let config = load(Path::new("tests/valid/every_key.toml")).unwrap();
+    let attestation = &config.attestation;
+    assert_eq!((attestation.attester, attestation.verifier), (AttesterKind::Sim, VerifierKind::Sim));
+    // A relative folder lies beside the file.
+    assert_eq!(attestation.platform, Some(PathBuf::from("tests/valid/platform")));
+    let sim = &attestation.sim;
+    assert_eq!((sim.label.as_deref(), sim.machine.as_str()), (Some("ingress"), "second"));
+    assert_eq!((sim.tee, sim.debug, sim.tcb), (Tee::Tdx, true, TcbStatus::OutOfDate));
+    assert_eq!((sim.mrenclave, sim.mrsigner), (Some([0x11; 32]), Some([0x22; 32])));
+    assert_eq!((sim.isv_prod_id, sim.isv_svn), (7, 16));
+    assert_eq!((sim.mrtd, sim.rtmr), (Some([0xa1; 48]), [Some([0xb2; 48]); 4]));
+    assert_eq!(config.workers.get(), 3);
+    let limits = Limits {
+        connections: 100,
+        connections_per_source: 10,
+        handshakes_in_flight: 11,
+        openings: 12,
+        openings_per_source: 5,
+        blocking_threads: 2,
+        blocking_queue: 13,
+    };
+    assert_eq!(config.limits, limits);
+    let seconds = Duration::from_secs;
+    let deadlines = Deadlines {
+        handshake: seconds(1),
+        handshake_to_open: seconds(2),
+        open_to_preview: seconds(3),
+        open_to_preview_per_hop: Duration::from_millis(400),
+        preview_to_start: seconds(5),
+        dial: seconds(6),
+        appraisal: seconds(7),
+        quote: seconds(8),
+        half_close: seconds(9),
+        write_stall: seconds(10),
+        idle: Some(seconds(5400)),
+        drain: seconds(11),
+        trailer: seconds(12),
+    };
+    assert_eq!(config.deadlines, deadlines);
+    assert_eq!((config.log.format, config.log.filter.as_str()), (LogFormat::Json, "inclavared_tunnel=debug,info"));
+}
+
+#[test]
+fn a_default_per_source_follows_a_lowered_whole() {
+    let route = std::fs::read_to_string("tests/valid/minimal.toml").unwrap();
+    let config = parse("test.toml", &format!("{route}\n[limits]\nconnections = 10\nopenings = 7")).unwrap();
+    assert_eq!((config.limits.connections_per_source, config.limits.openings_per_source), (10, 7));
+}
+
+#[test]
+fn every_key_of_a_policy_arrives() {
+    let policy = load_policy(Path::new("tests/valid/every_key.toml"), Some("all")).unwrap();
+    assert!(policy.allow_simulated && policy.danger_allow_null && policy.danger_allow_debug);
+    assert_eq!(policy.tcb.accepted, BTreeSet::from([TcbStatus::UpToDate, TcbStatus::OutOfDate]));
+    assert_eq!(policy.tcb.grace, Duration::from_secs(30 * 86_400));
+    assert_eq!(policy.tcb.refused_advisories, BTreeSet::from(["INTEL-SA-00615".to_owned()]));
+    assert!(!policy.tcb.allow_smt && !policy.tcb.allow_dynamic_platform && !policy.tcb.allow_cached_keys);
+    assert_eq!(policy.identity, IdentityRule::Platforms(BTreeSet::from([vec![0xc3; 16]])));
+    let step = |role: &str, min, max| RoleStep { role: role.into(), min, max };
+    assert_eq!(policy.shape.order, [step("ingress", 1, 1), step("relay", 0, 2), step("workload", 1, 1)]);
+    assert_eq!((policy.shape.min_hops, policy.shape.max_hops), (2, 4));
+    assert_eq!(policy.shape.terminals.len(), 5);
+    assert!(policy.shape.allow_legacy_end);
+    assert_eq!(policy.max_evidence_age, Duration::from_secs(1800));
+    assert_eq!(policy.max_path_age, Duration::from_secs(7200));
+    assert_eq!(policy.binding, Binding::KeyAudit);
+    let Measurements::Rules(rules) = &policy.measurements else { panic!("{:?}", policy.measurements) };
+    let applies: Vec<_> = rules.iter().map(|rule| rule.applies.clone()).collect();
+    assert_eq!(applies, [Applies::Position(1), Applies::Role("relay".into()), Applies::Last, Applies::Any]);
+    let tees: Vec<_> = rules.iter().flat_map(|rule| rule.tees.iter().copied()).collect();
+    assert_eq!(tees, [Tee::Sgx, Tee::Sgx, Tee::Tdx, Tee::SevSnp]);
+    let enclave = |byte| ReferenceValue::SgxEnclave { mrenclave: [byte; 32] };
+    assert_eq!(rules[0].reference_values, [enclave(0x11), enclave(0x22)]);
+    assert_eq!(rules[0].config_digest.map(|digest| *digest.as_bytes()), Some([0x11; 32]));
+    let signer = ReferenceValue::SgxSigner { mrsigner: [0x22; 32], isv_prod_id: 1, isv_svn_min: 2 };
+    assert_eq!(rules[1].reference_values, [signer]);
+    let td = ReferenceValue::Tdx {
+        mrtd: [0xa1; 48],
+        rtmr: [Some([0xb2; 48]), None, None, Some([0xa1; 48])],
+        mrconfigid: Some([0xb2; 48]),
+    };
+    assert_eq!(rules[2].reference_values, [td]);
+    assert_eq!(rules[3].reference_values, [ReferenceValue::SevSnp { measurement: [0xa1; 48] }]);
+}
+
+#[test]
+fn nothing_about_trust_is_permissive_by_default() {
+    let text = "[policy.p]\nidentity = \"any-genuine\"\n[[policy.p.hop]]\nsnp_measurement = \"";
+    let policy = parse_policy("p.toml", &format!("{text}{}\"", "a1".repeat(48)), None).unwrap();
+    assert!(!policy.allow_simulated && !policy.danger_allow_null && !policy.danger_allow_debug);
+    assert!(!policy.shape.allow_legacy_end);
+    assert_eq!(policy.tcb, Policy::genuine_only().tcb);
+    assert!(policy.tcb.accepted.iter().all(|status| *status < TcbStatus::TDRelaunchAdvised));
+    let confidential = [TerminalKind::Workload, TerminalKind::SameTee, TerminalKind::TeeLocal];
+    assert_eq!(policy.shape.terminals, BTreeSet::from(confidential));
+    assert_eq!((policy.shape.min_hops, policy.shape.max_hops), (1, 8));
+}
+
+#[test]
+fn a_policy_is_chosen_by_name_or_by_being_alone() {
+    let text = |names: &[&str]| {
+        let policy = |n: &&str| format!("[policy.{n}]\nidentity = \"any-genuine\"\nmeasurements = \"not-compared\"\n");
+        names.iter().map(policy).collect::<String>()
+    };
+    let read = |names: &[&str], name| parse_policy("p.toml", &text(names), name).map(|policy| policy.name);
+    assert_eq!(read(&["a"], None), Ok("a".into()));
+    assert_eq!(read(&["a", "b"], Some("b")), Ok("b".into()));
+    let said = |names: &[&str], name| read(names, name).unwrap_err().to_string();
+    assert_eq!(said(&["a", "b"], None), "p.toml:1: holds more than one policy; name one of a, b");
+    assert_eq!(said(&["a"], Some("b")), "p.toml:1: no policy is named `b`; there are a, genuine-only");
+    assert_eq!(said(&[], None), "p.toml:1: holds no policy; write `[policy.NAME]`");
+}
+
+#[test]
+fn flags_alone_mean_what_they_meant() {
+    let flags = || FlagConfig::new("0.0.0.0:1236".parse().unwrap(), "127.0.0.1:1234".parse().unwrap());
+    let plain = Config::from_flags(flags()).unwrap();
+    let route = &plain.routes[0];
+    assert_eq!(route.upstream, Upstream::Attested);
+    assert_eq!(route.downstream, Downstream::Attested { policy: Policy::genuine_only().into() });
+    assert_eq!((route.role.as_str(), route.legacy), ("relay", Legacy::Enforce));
+    assert!(plain.policies.is_empty());
+
+    let mutual = Config::from_flags(FlagConfig {
+        mutual: true,
+        attester: AttesterKind::Sim,
+        verifier: VerifierKind::Sim,
+        platform: Some("/tmp/p".into()),
+        ..flags()
+    })
+    .unwrap();
+    let simulated = Policy { allow_simulated: true, ..Policy::genuine_only() };
+    assert_eq!(mutual.routes[0].downstream, Downstream::Mutual { policy: simulated.into() });
+    assert_ne!(plain.digest, mutual.digest);
+
+    let strict = Policy { name: "strict".into(), ..Policy::genuine_only() };
+    let given =
+        Config::from_flags(FlagConfig { policy: Some(strict), verifier: VerifierKind::Null, ..flags() }).unwrap();
+    // A policy that was given is taken as it is, whatever the verifier.
+    assert!(given.routes[0].downstream.policy().is_some_and(|policy| !policy.danger_allow_null));
+    assert!(given.policies.contains_key("strict"));
+    assert!(VerifierKind::Null.default_policy().danger_allow_null);
+    for kind in [VerifierKind::Auto, VerifierKind::SgxEcdsa, VerifierKind::SgxEcdsaQve] {
+        assert_eq!(kind.default_policy(), Policy::genuine_only());
+    }
+}
+
+#[test]
+fn flags_have_all_their_mistakes_reported() {
+    let flags = FlagConfig {
+        attester: AttesterKind::Sim,
+        role: Some("a b".into()),
+        ..FlagConfig::new("0.0.0.0:1236".parse().unwrap(), "127.0.0.1:1236".parse().unwrap())
+    };
+    let errors = Config::from_flags(flags).unwrap_err().to_string();
+    assert_eq!(
+        errors,
+        "command line: --platform: missing: `sim` needs a simulated platform; add `--platform DIR`, its folder\n\
+         command line: --listen: the target is what the process itself listens on; name the next hop or the workload\n\
+         command line: --role: not a name; write 1 to 64 letters, digits, `-`, `_` or `.`"
+    );
+}
+
+#[test]
+fn a_summary_says_what_weakens_the_proof() {
+    let summary = check(Path::new("tests/valid/every_key.toml")).unwrap();
+    assert_eq!(
+        summary.routes,
+        [
+            "ingress (ingress): tcp://[::1]:1236 mutual (policy all) -> unix:///run/relay.sock mutual (policy genuine-only)"
+        ]
+    );
+    assert_eq!(summary.policies.len(), 2);
+    assert_eq!(summary.policies[0], "all: 5 reference value(s) in 4 hop rule(s); 1 platform(s); up to 4 hops");
+    let expected = [
+        "attester `sim`: this process's evidence proves nothing about hardware",
+        "policy `all`: simulated evidence passes; it proves nothing about hardware",
+        "policy `all`: peers without any evidence pass",
+        "policy `all`: debug TEEs pass; their memory is open to their host",
+        "policy `all`: the terminal `host-local` passes; the last hop's bytes leave the TEE unencrypted",
+        "policy `all`: the terminal `plain` passes; the last hop's bytes leave the TEE unencrypted",
+        "policy `all`: a hop has mrtd without rtmr1 and rtmr2: that is the firmware alone, and any kernel passes",
+        "policy `all`: danger_allow_null has no effect, as the verifier is `sim`",
+        "policy `genuine-only`: measurements are not compared; any code in a genuine TEE passes",
+        "policy `genuine-only` refuses what the verifier `sim` is for: allow_simulated is not set",
+        "route `ingress`: disclose_expected tells reference values to anybody",
+    ];
+    assert_eq!(summary.warnings, expected);
+    assert!(summary.to_string().ends_with(&format!("configuration digest {}", summary.digest)));
+    let quiet = check(Path::new("../examples/hop.toml")).unwrap();
+    assert!(quiet.warnings.is_empty(), "{:?}", quiet.warnings);
+}
+
+#[test]
+fn the_built_in_policy_has_its_name() {
+    assert_eq!(Policy::genuine_only().name, GENUINE_ONLY);
+    assert_eq!(Policy::genuine_only().measurements, Measurements::NotCompared);
+}
