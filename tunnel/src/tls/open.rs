@@ -233,12 +233,12 @@ mod tests {
     #[test]
     fn replay_loss_and_reordering_are_forgeries() {
         let mut peer = Peer::new(&AES_128_GCM);
-        let (first, second) = (peer.record(b"first\x17"), peer.record(b"second\x17"));
+        let (mut first, mut second) = (peer.record(b"first\x17"), peer.record(b"second\x17"));
         let fresh = || Peer::new(&AES_128_GCM).opener;
         let mut replayed = fresh();
         assert!(replayed.open(&mut first.clone()).is_ok());
-        assert_eq!(replayed.open(&mut first.clone()), Err(RecordError::BadMac));
-        assert_eq!(fresh().open(&mut second.clone()), Err(RecordError::BadMac));
+        assert_eq!(replayed.open(&mut first), Err(RecordError::BadMac));
+        assert_eq!(fresh().open(&mut second), Err(RecordError::BadMac));
     }
 
     #[test]
@@ -250,10 +250,10 @@ mod tests {
         assert_eq!(peer.send(b"hello\x17"), opened(Content::Data(5..10), 27));
         // A record under the old key after the change is a forgery.
         let mut stale = Peer::new(&AES_256_GCM);
-        let old = (stale.record(b"\x18\0\0\x01\x00\x16"), stale.record(b"old\x17"));
+        let mut old = (stale.record(b"\x18\0\0\x01\x00\x16"), stale.record(b"old\x17"));
         let mut opener = Peer::new(&AES_256_GCM).opener;
-        assert!(opener.open(&mut old.0.clone()).is_ok());
-        assert_eq!(opener.open(&mut old.1.clone()), Err(RecordError::BadMac));
+        assert!(opener.open(&mut old.0).is_ok());
+        assert_eq!(opener.open(&mut old.1), Err(RecordError::BadMac));
     }
 
     #[test]

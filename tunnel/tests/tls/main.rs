@@ -1,0 +1,7 @@
+//! The TLS of `inclavared_tunnel::tls` against TLS stacks that are not ours.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod refusals;
+mod rustls_peer;
+mod support;
