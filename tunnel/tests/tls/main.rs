@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod gnutls;
+mod openssl;
+mod process;
 mod refusals;
 mod rustls_peer;
 mod support;
