@@ -10,7 +10,7 @@ use bytes::{Buf, BytesMut};
 use rustls::client::{ClientConnectionData, Resumption, UnbufferedClientConnection};
 use rustls::kernel::KernelConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::{NoServerSessionStorage, ServerConnectionData, UnbufferedServerConnection};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{
     CipherSuite, ClientConfig, CommonState, ExtractedSecrets, HandshakeKind, KeyLog, NamedGroup, ProtocolVersion,
@@ -62,6 +62,7 @@ where
     let mut config = ServerConfig::clone(&config);
     config.key_log = kept.clone();
     config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = Arc::new(NoTickets);
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     let connection = UnbufferedServerConnection::new(Arc::new(config)).map_err(TlsError::Configuration)?;
@@ -257,7 +258,8 @@ where
             peer_certificates,
             opener: Opener::new(open, schedule.clone(), C::ROLE, limit),
             sealer: Sealer::new(seal, schedule, limit),
-            unread: self.incoming,
+            // An empty buffer would hold its memory for as long as the connection idles.
+            unread: if self.incoming.is_empty() { BytesMut::new() } else { self.incoming },
         })
     }
 }
@@ -330,6 +332,28 @@ impl Connection for UnbufferedServerConnection {
     fn into_secrets(self) -> Result<(ExtractedSecrets, KeySchedule), rustls::Error> {
         let (secrets, kernel): (_, KernelConnection<_>) = self.dangerous_into_kernel_connection()?;
         Ok((secrets, KeySchedule::server(kernel)))
+    }
+}
+
+/// Neither gives tickets nor takes them, also not those that another user of the same configuration gave.
+#[derive(Debug)]
+struct NoTickets;
+
+impl ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _plain: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _ticket: &[u8]) -> Option<Vec<u8>> {
+        None
     }
 }
 

@@ -82,10 +82,7 @@ impl Sealer {
             return;
         }
         self.closed = true;
-        let level = match description {
-            AlertDescription::CloseNotify | AlertDescription::UserCanceled => WARNING,
-            _ => FATAL,
-        };
+        let level = if description == AlertDescription::CloseNotify { WARNING } else { FATAL };
         let length = out.len();
         if self.append(out, ALERT, &[level, description.into()]).is_err() {
             out.truncate(length);

@@ -108,6 +108,15 @@ impl Program {
         self.until(&String::from_utf8_lossy(text), found).await;
     }
 
+    /// Waits until standard error holds `text`.
+    pub(crate) async fn complains(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE / 2;
+        while !self.err().contains(text) {
+            assert!(Instant::now() < deadline, "{}", self.err());
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// The rest of the line of standard output that begins with `start`.
     pub(crate) async fn line(&self, start: &str) -> String {
         self.until(start, |out| {

@@ -158,6 +158,14 @@ async fn no_tickets_no_resumption_no_early_data() {
     server.max_early_data_size = 16_384;
     let client = Arc::new(identity.client(&provider()));
     let server = Arc::new(server);
+    // Another user of the same configuration does give tickets.
+    let (near, far) = tcp().await;
+    let giver = TlsAcceptor::from(server.clone()).accept(far);
+    let (giver, taker) = tokio::join!(giver, TlsConnector::from(client.clone()).connect(server_name(), near));
+    let (mut giver, mut taker) = (giver.unwrap(), taker.unwrap());
+    sent(&mut giver, b"!").await;
+    taker.read_exact(&mut [0]).await.unwrap();
+    assert_eq!(taker.get_ref().1.tls13_tickets_received(), 4);
     for _ in 0..2 {
         let (near, mut far) = tcp().await;
         let peer = TlsConnector::from(client.clone()).connect(server_name(), near);
