@@ -146,7 +146,11 @@ where
         loop {
             match self.step(&mut connection) {
                 Ok(Step::Again) => {}
-                Ok(Step::Send) => self.send().await?,
+                Ok(Step::Send) => {
+                    if let Err(error) = self.send().await {
+                        return Err(self.last_word(&mut connection).await.unwrap_or(error));
+                    }
+                }
                 Ok(Step::Receive) => self.receive().await?,
                 Ok(Step::Done) => break,
                 Err(error) => {
@@ -177,12 +181,28 @@ where
             Ok(_) => Err(TlsError::Internal("rustls left the handshake")),
             Err(error) => Err(TlsError::Handshake(error)),
         };
+        self.shown =
+            self.shown.checked_sub(discard).ok_or(TlsError::Internal("rustls discards what it was not shown"))?;
         self.incoming.advance(discard);
-        self.shown -= discard;
         // A server may be ready to write before it has authenticated its client: that is not the end.
         match step {
             Ok(Step::Receive) if !connection.common().is_handshaking() => Ok(Step::Done),
             step => step,
+        }
+    }
+
+    /// A peer that hangs up on us in the middle of our flight has often said why: the alert waits to be read.
+    async fn last_word<C: Connection>(&mut self, connection: &mut C) -> Option<TlsError> {
+        loop {
+            match self.step(connection) {
+                Ok(Step::Again) => {}
+                Ok(Step::Send) => self.outgoing.clear(),
+                Ok(Step::Receive) => self.receive().await.ok()?,
+                Ok(Step::Done) => return None,
+                Err(error) => {
+                    return matches!(error, TlsError::Handshake(rustls::Error::AlertReceived(_))).then_some(error);
+                }
+            }
         }
     }
 

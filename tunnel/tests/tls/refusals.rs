@@ -250,3 +250,24 @@ async fn the_client_hello_is_read_before_the_configuration_is_chosen() {
     assert_eq!(established.alpn.as_deref(), Some(&b"http/1.1"[..]));
     assert_eq!(peer.unwrap().get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
 }
+
+/// A peer that says why and hangs up: the reason is what is told, not the broken pipe that we meet.
+#[tokio::test]
+async fn an_alert_is_heard_though_our_flight_cannot_be_sent() {
+    let identity = Identity::new();
+    let config = Arc::new(identity.client(&provider()));
+    let (writes_fail, other_end) = tokio::io::duplex(1);
+    drop(other_end);
+    let mut io = tokio::io::join(&[21, 3, 3, 0, 2, 2, 49][..], writes_fail);
+    let refused = tls::connect(&mut io, config.clone(), server_name()).await.unwrap_err();
+    let alert = rustls::Error::AlertReceived(AlertDescription::AccessDenied);
+    assert!(matches!(&refused, TlsError::Handshake(error) if *error == alert), "{refused:?}");
+
+    // Without one it is what it is.
+    let (writes_fail, other_end) = tokio::io::duplex(1);
+    drop(other_end);
+    let mut io = tokio::io::join(&b""[..], writes_fail);
+    let refused = tls::connect(&mut io, config, server_name()).await.unwrap_err();
+    assert!(matches!(refused, TlsError::Io(_)), "{refused:?}");
+    assert_eq!(refused.reason(), Reason::Reset);
+}
