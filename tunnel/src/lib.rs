@@ -1,1 +1,3 @@
 //! Attested TLS, the path on the wire, and the relay.
+
+pub mod tls;

@@ -1,0 +1,415 @@
+//! The handshake: rustls' unbuffered connection over a buffer of ours, one record at a time.
+//!
+//! rustls is never shown a record that it does not need. So it opens no application data, and whatever came together
+//! with the last handshake message is still there, as it came, for the record layer that takes over.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Buf, BytesMut};
+use rustls::client::{ClientConnectionData, Resumption, UnbufferedClientConnection};
+use rustls::kernel::KernelConnection;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use rustls::{
+    CipherSuite, ClientConfig, CommonState, ExtractedSecrets, HandshakeKind, KeyLog, NamedGroup, ProtocolVersion,
+    ServerConfig,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
+
+use super::aead::{KeySchedule, TrafficKey};
+use super::client_hello::read_client_hello;
+use super::content::Role;
+use super::error::TlsError;
+use super::exporter::Exporter;
+use super::open::Opener;
+use super::record::HEADER;
+use super::seal::Sealer;
+
+/// A session whose handshake is done: the peer's certificates passed the configuration's verifier, all of ours is
+/// sent, and no application data has been touched.
+#[derive(Debug)]
+pub struct Established {
+    pub exporter: Exporter,
+    pub suite: CipherSuite,
+    pub group: NamedGroup,
+    pub alpn: Option<Vec<u8>>,
+    /// What the client asked for (server side only).
+    pub sni: Option<String>,
+    /// The peer's certificate first; empty if it showed none.
+    pub peer_certificates: Vec<CertificateDer<'static>>,
+    pub opener: Opener,
+    pub sealer: Sealer,
+    /// Records, whole or in part, that came after the handshake: the first bytes for the opener.
+    pub unread: BytesMut,
+}
+
+/// The server's side of a handshake. `received` is what has been read from `io` already.
+///
+/// Resumption, tickets and early data are switched off. Not cancel safe: dropped, the handshake is lost, and the
+/// connection with it. The caller sets the deadline, and closes `io` after an error ([`drain`]).
+pub async fn accept<S>(io: &mut S, config: Arc<ServerConfig>, mut received: BytesMut) -> Result<Established, TlsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if !config.enable_secret_extraction {
+        return Err(TlsError::NoSecretExtraction);
+    }
+    let hello = read_client_hello(io, &mut received).await?;
+    let kept = Arc::new(KeptSecret::default());
+    let mut config = ServerConfig::clone(&config);
+    config.key_log = kept.clone();
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = Arc::new(NoTickets);
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    let connection = UnbufferedServerConnection::new(Arc::new(config)).map_err(TlsError::Configuration)?;
+    let mut established = Handshake::new(io, received).run(connection, &kept).await?;
+    established.sni = hello.sni;
+    Ok(established)
+}
+
+/// The client's side of a handshake, with `name` as SNI (unless the configuration leaves it out) and for the verifier.
+///
+/// The same holds as for [`accept`].
+pub async fn connect<S>(
+    io: &mut S,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+) -> Result<Established, TlsError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if !config.enable_secret_extraction {
+        return Err(TlsError::NoSecretExtraction);
+    }
+    let kept = Arc::new(KeptSecret::default());
+    let mut config = ClientConfig::clone(&config);
+    config.key_log = kept.clone();
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    let connection = UnbufferedClientConnection::new(Arc::new(config), name).map_err(TlsError::Configuration)?;
+    Handshake::new(io, BytesMut::new()).run(connection, &kept).await
+}
+
+/// Ends `io` after a fatal alert: shuts our side down, then reads away what the peer still sends, at most `limit`
+/// bytes, until it closes. A socket that is closed with unread bytes in it is reset, and the reset may overtake the
+/// alert. The caller sets the deadline; errors are of no interest any more.
+pub async fn drain<S>(io: &mut S, limit: usize)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if io.shutdown().await.is_err() {
+        return;
+    }
+    let mut scratch = [0; 1024];
+    let mut left = limit;
+    while left > 0 {
+        match io.read(&mut scratch).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => left = left.saturating_sub(read),
+        }
+    }
+}
+
+struct Handshake<'io, S> {
+    io: &'io mut S,
+    incoming: BytesMut,
+    /// How much of `incoming` rustls may see. Invariant: it ends at the end of a record, unless the next record's
+    /// header is one that rustls refuses.
+    shown: usize,
+    outgoing: Vec<u8>,
+}
+
+/// What to do next.
+enum Step {
+    /// Call rustls again.
+    Again,
+    /// Send what is in `outgoing`.
+    Send,
+    /// Show one more record.
+    Receive,
+    Done,
+}
+
+impl<'io, S> Handshake<'io, S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    fn new(io: &'io mut S, incoming: BytesMut) -> Self {
+        Self { io, incoming, shown: 0, outgoing: Vec::new() }
+    }
+
+    async fn run<C: Connection>(mut self, mut connection: C, kept: &KeptSecret) -> Result<Established, TlsError> {
+        loop {
+            match self.step(&mut connection) {
+                Ok(Step::Again) => {}
+                Ok(Step::Send) => {
+                    if let Err(error) = self.send().await {
+                        return Err(self.last_word(&mut connection).await.unwrap_or(error));
+                    }
+                }
+                Ok(Step::Receive) => self.receive().await?,
+                Ok(Step::Done) => break,
+                Err(error) => {
+                    // rustls queues the alert before it gives the error.
+                    if self.alerts(&mut connection).is_ok() {
+                        // The peer may be gone already; the first error is what is told.
+                        let _ = self.send().await;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        self.establish(connection, kept)
+    }
+
+    /// One call of rustls.
+    fn step<C: Connection>(&mut self, connection: &mut C) -> Result<Step, TlsError> {
+        let UnbufferedStatus { discard, state } = connection.process(&mut self.incoming[..self.shown]);
+        let step = match state {
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                encode(&mut self.outgoing, |room| data.encode(room)).map(|()| Step::Again)
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                Ok(Step::Send)
+            }
+            Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => Ok(Step::Receive),
+            Ok(_) => Err(TlsError::Internal("rustls left the handshake")),
+            Err(error) => Err(TlsError::Handshake(error)),
+        };
+        self.shown =
+            self.shown.checked_sub(discard).ok_or(TlsError::Internal("rustls discards what it was not shown"))?;
+        self.incoming.advance(discard);
+        // A server may be ready to write before it has authenticated its client: that is not the end.
+        match step {
+            Ok(Step::Receive) if !connection.common().is_handshaking() => Ok(Step::Done),
+            step => step,
+        }
+    }
+
+    /// A peer that hangs up on us in the middle of our flight has often said why: the alert waits to be read.
+    async fn last_word<C: Connection>(&mut self, connection: &mut C) -> Option<TlsError> {
+        loop {
+            match self.step(connection) {
+                Ok(Step::Again) => {}
+                Ok(Step::Send) => self.outgoing.clear(),
+                Ok(Step::Receive) => self.receive().await.ok()?,
+                Ok(Step::Done) => return None,
+                Err(error) => {
+                    return matches!(error, TlsError::Handshake(rustls::Error::AlertReceived(_))).then_some(error);
+                }
+            }
+        }
+    }
+
+    /// Collects what rustls has queued when it failed.
+    fn alerts<C: Connection>(&mut self, connection: &mut C) -> Result<(), TlsError> {
+        while connection.common().wants_write() {
+            // While something is queued, rustls does not look at what is incoming.
+            match connection.process(&mut []).state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut self.outgoing, |room| data.encode(room))?,
+                _ => return Err(TlsError::Internal("rustls did not give its alert")),
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self) -> Result<(), TlsError> {
+        self.io.write_all(&self.outgoing).await?;
+        self.io.flush().await?;
+        self.outgoing.clear();
+        Ok(())
+    }
+
+    /// Shows rustls one record more, and reads until there is one.
+    async fn receive(&mut self) -> Result<(), TlsError> {
+        loop {
+            if self.shown > MAX_HELD {
+                return Err(TlsError::TooLarge(MAX_HELD));
+            }
+            if let Some(length) = record_length(&self.incoming[self.shown..]) {
+                self.shown += length;
+                return Ok(());
+            }
+            self.incoming.reserve(READ);
+            if self.io.read_buf(&mut self.incoming).await? == 0 {
+                return Err(TlsError::Closed);
+            }
+        }
+    }
+
+    fn establish<C: Connection>(self, connection: C, kept: &KeptSecret) -> Result<Established, TlsError> {
+        if self.shown != 0 {
+            return Err(TlsError::Internal("rustls left part of the handshake unread"));
+        }
+        let common = connection.common();
+        if common.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+            return Err(TlsError::NotFull("an older version"));
+        }
+        if !matches!(common.handshake_kind(), Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)) {
+            return Err(TlsError::NotFull("a resumed session"));
+        }
+        let suite = common
+            .negotiated_cipher_suite()
+            .and_then(|suite| suite.tls13())
+            .ok_or(TlsError::Internal("no cipher suite after the handshake"))?;
+        let group =
+            common.negotiated_key_exchange_group().ok_or(TlsError::Internal("no group after the handshake"))?.name();
+        let alpn = common.alpn_protocol().map(<[u8]>::to_vec);
+        let peer_certificates = common.peer_certificates().unwrap_or_default().to_vec();
+        let limit = suite.common.confidentiality_limit;
+        let suite = suite.common.suite;
+        let secret = kept.take().ok_or(TlsError::Internal("rustls gave no exporter secret"))?;
+        let exporter = Exporter::new(suite, secret)?;
+
+        let (secrets, schedule) = connection.into_secrets().map_err(TlsError::Handshake)?;
+        let seal = TrafficKey::new(&secrets.tx.1, secrets.tx.0)?;
+        let open = TrafficKey::new(&secrets.rx.1, secrets.rx.0)?;
+        Ok(Established {
+            exporter,
+            suite,
+            group,
+            alpn,
+            sni: None,
+            peer_certificates,
+            opener: Opener::new(open, schedule.clone(), C::ROLE, limit),
+            sealer: Sealer::new(seal, schedule, limit),
+            // An empty buffer would hold its memory for as long as the connection idles.
+            unread: if self.incoming.is_empty() { BytesMut::new() } else { self.incoming },
+        })
+    }
+}
+
+/// Appends what `encode` writes; it says by its first error how much room it needs.
+fn encode(
+    outgoing: &mut Vec<u8>,
+    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+) -> Result<(), TlsError> {
+    const FAILED: TlsError = TlsError::Internal("rustls did not encode its record");
+    let start = outgoing.len();
+    let Err(EncodeError::InsufficientSize(needed)) = encode(&mut []) else { return Err(FAILED) };
+    outgoing.resize(start + needed.required_size, 0);
+    let written = encode(&mut outgoing[start..]).map_err(|_| FAILED)?;
+    outgoing.truncate(start + written);
+    Ok(())
+}
+
+/// The length of the record at the start of `bytes` if it is whole. A header that rustls refuses gives all there is,
+/// so that rustls refuses it and says so to the peer.
+fn record_length(bytes: &[u8]) -> Option<usize> {
+    let [kind, major, _, high, low] = *bytes.first_chunk::<HEADER>()?;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if !(20..=24).contains(&kind) || major != 3 || length >= MAX_SHOWN_RECORD {
+        return Some(bytes.len());
+    }
+    let record = HEADER + length;
+    (bytes.len() >= record).then_some(record)
+}
+
+/// The two sides of rustls' unbuffered connection, which have no common interface.
+trait Connection {
+    const ROLE: Role;
+    type Data;
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+    fn common(&self) -> &CommonState;
+    fn into_secrets(self) -> Result<(ExtractedSecrets, KeySchedule), rustls::Error>;
+}
+
+impl Connection for UnbufferedClientConnection {
+    const ROLE: Role = Role::Client;
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+
+    fn into_secrets(self) -> Result<(ExtractedSecrets, KeySchedule), rustls::Error> {
+        let (secrets, kernel): (_, KernelConnection<_>) = self.dangerous_into_kernel_connection()?;
+        Ok((secrets, KeySchedule::client(kernel)))
+    }
+}
+
+impl Connection for UnbufferedServerConnection {
+    const ROLE: Role = Role::Server;
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+
+    fn into_secrets(self) -> Result<(ExtractedSecrets, KeySchedule), rustls::Error> {
+        let (secrets, kernel): (_, KernelConnection<_>) = self.dangerous_into_kernel_connection()?;
+        Ok((secrets, KeySchedule::server(kernel)))
+    }
+}
+
+/// Neither gives tickets nor takes them, also not those that another user of the same configuration gave.
+#[derive(Debug)]
+struct NoTickets;
+
+impl ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _plain: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _ticket: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// A key log that keeps one secret of one connection, for as long as the handshake takes: rustls' unbuffered
+/// connection has no exporter of its own. All other secrets are never handed to it.
+#[derive(Default)]
+struct KeptSecret(Mutex<Option<Zeroizing<Vec<u8>>>>);
+
+impl KeptSecret {
+    fn take(&self) -> Option<Zeroizing<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl KeyLog for KeptSecret {
+    fn log(&self, label: &str, _client_random: &[u8], secret: &[u8]) {
+        if label == EXPORTER_SECRET {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Zeroizing::new(secret.to_vec()));
+        }
+    }
+
+    fn will_log(&self, label: &str) -> bool {
+        label == EXPORTER_SECRET
+    }
+}
+
+impl fmt::Debug for KeptSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeptSecret { .. }")
+    }
+}
+
+const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
+/// What may lie before rustls at once, bytes: one handshake message of 64 KiB, its records' overhead, one record more.
+const MAX_HELD: usize = 96 * 1024;
+/// A record as long as this is refused by rustls by its header alone.
+const MAX_SHOWN_RECORD: usize = (1 << 14) + 2048;
+/// One read: a flight with evidence has 8 to 20 KiB, one without 1 to 2.
+const READ: usize = 8 * 1024;
