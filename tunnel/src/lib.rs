@@ -1,3 +1,27 @@
 //! Attested TLS, the path on the wire, and the relay.
+//!
+//! One connection goes through these modules in this order: [`accept`], [`handshake`], [`appraise`], [`open`],
+//! [`connect`], [`relay`], [`close`]; [`connection`] tells the whole of it.
 
+pub mod accept;
+pub mod appraise;
+pub mod attestation;
+pub mod blocking;
+pub mod client;
+pub mod close;
+pub mod connect;
+pub mod connection;
+pub mod error;
+pub mod frame;
+pub mod handshake;
+pub mod identity;
+pub mod leg;
+pub mod node;
+pub mod open;
+pub mod permits;
+pub mod process;
+pub mod relay;
+pub mod socket;
+pub mod statement;
 pub mod tls;
+pub mod workload;

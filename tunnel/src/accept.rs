@@ -1,0 +1,158 @@
+//! Accepting connections: one listener a route, shared by the workers; permits before work; a full table of
+//! descriptors backs off instead of spinning.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use inclavared_config::Listen;
+use socket2::{Domain, Protocol, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use crate::connection;
+use crate::node::{Node, RouteState};
+use crate::socket::Socket;
+
+/// How long to wait when the process or the machine has no descriptors left (EMFILE; istio/ztunnel#1585).
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// Connections that the kernel completes while the workers are busy.
+const BACKLOG: i32 = 1024;
+
+/// A bound socket that each worker takes a duplicate of.
+#[derive(Debug)]
+pub struct Bound {
+    socket: socket2::Socket,
+    pub address: Listen,
+}
+
+impl Bound {
+    /// Binds what a route listens on. A Unix socket left behind by a process that is gone is replaced.
+    pub fn new(listen: &Listen) -> io::Result<Self> {
+        match listen {
+            Listen::Tcp(address) => {
+                let socket = socket2::Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+                socket.set_reuse_address(true)?;
+                socket.set_nonblocking(true)?;
+                socket.bind(&(*address).into())?;
+                socket.listen(BACKLOG)?;
+                let address = socket.local_addr()?.as_socket().unwrap_or(*address);
+                Ok(Self { socket, address: Listen::Tcp(address) })
+            }
+            Listen::Unix(path) => {
+                remove_abandoned(path)?;
+                let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                socket.set_nonblocking(true)?;
+                socket.bind(&socket2::SockAddr::unix(path)?)?;
+                socket.listen(BACKLOG)?;
+                Ok(Self { socket, address: listen.clone() })
+            }
+        }
+    }
+
+    /// This worker's share of the listener. Must be called inside its runtime.
+    pub fn listener(&self) -> io::Result<Listener> {
+        let socket = OwnedFd::from(self.socket.try_clone()?);
+        Ok(match self.address {
+            Listen::Tcp(_) => Listener::Tcp(TcpListener::from_std(socket.into())?),
+            Listen::Unix(_) => Listener::Unix(UnixListener::from_std(socket.into())?),
+        })
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Listen::Unix(path) = &self.address {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A listener inside one worker's runtime.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Accepts until shutdown. Every connection is a task of this worker.
+pub async fn accept(listener: Listener, node: Arc<Node>, route: Arc<RouteState>, mut shutdown: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = shutdown.wait_for(|down| *down) => return,
+        };
+        let (socket, source) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if !is_of_one_connection(&error) {
+                    tracing::warn!(route = route.route.name, %error, "cannot accept connections; waiting a little");
+                    tokio::time::sleep(BACKOFF).await;
+                }
+                continue;
+            }
+        };
+        let permit = match node.gates.connections.take(source) {
+            Ok(permit) => permit,
+            Err(error) => {
+                // Closing at once costs the peer and us the least.
+                tracing::warn!(route = route.route.name, source = source.map(tracing::field::display), %error, "refused");
+                continue;
+            }
+        };
+        tokio::task::spawn_local(connection::serve(Arc::clone(&node), Arc::clone(&route), socket, source, permit));
+    }
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok((Socket::tcp(stream)?, Some(canonical(address))))
+            }
+            Self::Unix(listener) => Ok((Socket::Unix(listener.accept().await?.0), None)),
+        }
+    }
+}
+
+/// One client has one address, whether the listener sees it as IPv4 or as IPv4 in IPv6.
+fn canonical(address: SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
+}
+
+/// The connection that was to be accepted is gone already; the listener is well.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::InvalidInput
+    )
+}
+
+/// A socket file that nobody listens on any more stands in the way of a restart. Anything else is left alone.
+fn remove_abandoned(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+    }
+    let probe = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    match probe.connect(&socket2::SockAddr::unix(path)?) {
+        Ok(()) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(_) => std::fs::remove_file(path),
+    }
+}
+
+/// Raises the soft limit of open descriptors to the hard one: a connection takes two or three.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_err() {
+        tracing::debug!("the limit of open descriptors stays as it is");
+    }
+}

@@ -1,0 +1,322 @@
+//! One connection, in order: handshake, appraise, open, connect, relay, close. Each step has a file of its own.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use inclavared_attest::Timestamp;
+use inclavared_attest::evidence::Tee;
+use inclavared_attest::path::{AttestedPeer, Counters, Downstream, Nonce, Onward, Open, Path, PeerVerdict, VERSION};
+use inclavared_attest::policy::{Policy, TerminalKind};
+use inclavared_config::{Downstream as Side, Legacy, Upstream};
+use tokio::net::UnixStream;
+
+use crate::close::{Below, Closed, Closing, Ending};
+use crate::connect::{dial, server_name, terminal_kind};
+use crate::error::{Error, PeerMisbehaved, Refused};
+use crate::frame::FrameKind;
+use crate::handshake::{self, ClientCertificate, Speaks};
+use crate::identity::HopIdentity;
+use crate::leg::Leg;
+use crate::node::{Node, RouteState, Service};
+use crate::open::{Asked, open_path, receive_open, receive_start, start_path, while_client_waits};
+use crate::permits::Permit;
+use crate::relay::{self, Outcome, Times};
+use crate::socket::Socket;
+use crate::statement::Statement;
+
+/// What is said of a connection when it has ended.
+#[derive(Debug)]
+pub struct Report {
+    pub route: Arc<RouteState>,
+    pub source: Option<IpAddr>,
+    /// The verified path below, with its receipts if it came that far.
+    pub path: Option<Arc<Path>>,
+    pub counters: Counters,
+    pub result: Result<Closed, Error>,
+    /// From accept to the first byte that may pass.
+    pub opened_after: Option<Duration>,
+    pub lasted: Duration,
+}
+
+/// Serves one accepted socket until it has ended. The permit is held as long.
+pub async fn serve(node: Arc<Node>, route: Arc<RouteState>, socket: Socket, source: Option<IpAddr>, permit: Permit) {
+    let begun = Instant::now();
+    let mut report = Report {
+        route: Arc::clone(&route),
+        source,
+        path: None,
+        counters: Counters::default(),
+        result: Err(Error::Shutdown),
+        opened_after: None,
+        lasted: Duration::ZERO,
+    };
+    report.result = run(&node, &route, socket, source, begun, &mut report).await;
+    report.lasted = begun.elapsed();
+    (node.ended)(&report);
+    drop(permit);
+}
+
+async fn run(
+    node: &Node,
+    route: &RouteState,
+    socket: Socket,
+    source: Option<IpAddr>,
+    begun: Instant,
+    report: &mut Report,
+) -> Result<Closed, Error> {
+    // The opening is large and short: on the heap it is gone when the stream begins.
+    let (mut client, speaks) = Box::pin(meet(node, route, socket)).await?;
+    let known = Box::pin(client_is_known(node, route, &client)).await;
+    let disclose = route.route.disclose_expected || matches!(known, Ok(true));
+    let opened = match known {
+        Ok(_) => open(node, route, &mut client, speaks, source).await,
+        Err(error) => Err(error),
+    };
+    let Opened { mut server, below, statement } = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            client.fail(&error, disclose).await;
+            return Err(error);
+        }
+    };
+    report.opened_after = Some(begun.elapsed());
+    let path = match &below {
+        Below::Path(opened) => Some(Arc::clone(&opened.path)),
+        Below::End(_) => None,
+    };
+    report.path.clone_from(&path);
+    let times = times(node, path.as_deref());
+    let closing = Closing { node, statement: statement.map(Into::into), below: &below };
+    let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times).await;
+    report.counters = counters;
+    match result {
+        Ok(closed) => {
+            Box::pin(async { tokio::join!(client.close(), server.close()) }).await;
+            if closed.path.is_some() {
+                report.path.clone_from(&closed.path);
+            }
+            Ok(closed)
+        }
+        Err(broken) => {
+            let client = client.fail_unless(broken.client_knows(), &broken.error, disclose);
+            let server = server.fail_unless(broken.server_knows(), &broken.error, true);
+            Box::pin(async { tokio::join!(client, server) }).await;
+            Err(broken.error)
+        }
+    }
+}
+
+/// The upstream leg: TLS with our evidence, or plain bytes.
+async fn meet(node: &Node, route: &RouteState, socket: Socket) -> Result<(Leg, Speaks), Error> {
+    let certificate = match route.route.upstream {
+        Upstream::Plain => return Ok((Leg::plain(socket), Speaks::Bytes)),
+        Upstream::Attested => ClientCertificate::Optional,
+        Upstream::Mutual { .. } => ClientCertificate::Required,
+    };
+    let _permit = node.gates.handshakes.take(None)?;
+    let allow_bytes = route.route.legacy == Legacy::Enforce;
+    handshake::accept(socket, &node.provider, route.identity()?, certificate, allow_bytes, node.deadlines.handshake)
+        .await
+}
+
+/// Appraises the client where the route asks for its evidence. `true`: it has shown some that was accepted.
+async fn client_is_known(node: &Node, route: &RouteState, client: &Leg) -> Result<bool, Error> {
+    match (&route.route.upstream, client.tls.as_ref().and_then(|facts| facts.peer.as_ref())) {
+        (Upstream::Mutual { policy }, Some(peer)) => node.verifier.admit(peer, policy, false).await.map(|_| true),
+        (Upstream::Mutual { .. }, None) => Err(Refused::NoEvidence.into()),
+        _ => Ok(false),
+    }
+}
+
+/// A connection whose two legs are joined: data may pass.
+struct Opened {
+    server: Leg,
+    below: Below,
+    statement: Option<Statement>,
+}
+
+async fn open(
+    node: &Node,
+    route: &RouteState,
+    client: &mut Leg,
+    speaks: Speaks,
+    source: Option<IpAddr>,
+) -> Result<Opened, Error> {
+    match speaks {
+        Speaks::Frames => Box::pin(open_for_path(node, route, client, source)).await,
+        Speaks::Bytes => Box::pin(open_for_bytes(node, route, client, source)).await,
+    }
+}
+
+/// The client verifies the path itself: OPEN, the cascade below, PREVIEW, START.
+async fn open_for_path(
+    node: &Node,
+    route: &RouteState,
+    client: &mut Leg,
+    source: Option<IpAddr>,
+) -> Result<Opened, Error> {
+    let facts = client.tls.as_ref().ok_or_else(|| Error::Internal("frames on a plain leg".to_owned()))?;
+    let leg = facts.leg.clone();
+    let own = facts.own.clone().ok_or_else(|| Error::Internal("a server leg without our identity".to_owned()))?;
+    let service = route.identity.clone();
+    let is_mine = move |kid: &_| service.as_ref().is_some_and(|service| service.is_mine(kid));
+    let asked = receive_open(client, node.deadlines.handshake_to_open, is_mine).await?;
+    let _permit = node.gates.openings.take(source)?;
+    let cascade = below(node, route, Some(&asked), Some(&own));
+    let (server, below) = while_client_waits(client, cascade).await?;
+    let mut statement = Statement::new(own, &route.route.role, &asked.open, asked.digest, &leg);
+    let preview = statement.preview(&below)?;
+    client.send(FrameKind::Preview, &preview).await?;
+    let started = receive_start(client, &asked, statement.preview_digest(), node.deadlines.preview_to_start).await;
+    let server = match (started, server) {
+        (Ok(()), server) => join(node, route, server, &below).await?,
+        (Err(error), Some(server)) => {
+            server.abort(error.reason(), "the client did not start the path").await;
+            return Err(error);
+        }
+        (Err(error), None) => return Err(error),
+    };
+    Ok(Opened { server, below, statement: Some(statement) })
+}
+
+/// The client speaks no frames: this hop verifies the path below under its own policy before a byte passes.
+async fn open_for_bytes(
+    node: &Node,
+    route: &RouteState,
+    client: &Leg,
+    source: Option<IpAddr>,
+) -> Result<Opened, Error> {
+    let _permit = node.gates.openings.take(source)?;
+    let own = client.tls.as_ref().and_then(|facts| facts.own.clone());
+    let (server, below) = below(node, route, None, own.as_ref()).await?;
+    let server = join(node, route, server, &below).await?;
+    Ok(Opened { server, below, statement: None })
+}
+
+/// What lies below: its leg, unless it is dialled at START, and what our record says of it.
+async fn below(
+    node: &Node,
+    route: &RouteState,
+    asked: Option<&Asked>,
+    own: Option<&Arc<HopIdentity>>,
+) -> Result<(Option<Leg>, Below), Error> {
+    let (policy, show) = match (&route.serves, &route.route.downstream) {
+        (Service::InProcess(_), _) => return Ok((None, Below::End(TerminalKind::Workload.into()))),
+        (Service::Target, Side::Plain) => {
+            let tee = own.map_or(Tee::None, |own| own.certificate.evidence().tee());
+            let kind = terminal_kind(&route.route.target, tee);
+            return Ok((None, Below::End(kind.into())));
+        }
+        (Service::Target, Side::Attested { policy }) => (policy, false),
+        (Service::Target, Side::Mutual { policy }) => (policy, true),
+    };
+    let identity = match (show, own) {
+        // The key of the leg above is the key of the leg below: the records of a path are joined by it.
+        (_, Some(own)) if show || asked.is_some() => Some(Arc::clone(own)),
+        (true, _) => Some(route.identity()?),
+        (false, _) => None,
+    };
+    let socket = dial(&route.route.target, node.deadlines.dial).await?;
+    let name = server_name(&route.route.target);
+    let handshake = handshake::connect(socket, &node.provider, identity, name, node.deadlines.handshake).await;
+    let (mut leg, speaks) = handshake?;
+    if speaks == Speaks::Bytes {
+        let end = legacy_end(node, &leg, policy).await?;
+        return Ok((Some(leg), Below::End(end)));
+    }
+    let open = match asked {
+        Some(asked) => onward(route, &asked.open, policy, own)?,
+        None => first(route, policy)?,
+    };
+    let passed = node.deadlines.open_to_preview_per_hop * u32::try_from(open.visited.len()).unwrap_or(u32::MAX);
+    let limit = node.deadlines.open_to_preview.saturating_sub(passed);
+    match open_path(node, &mut leg, policy, &open, limit).await {
+        Ok(opened) => Ok((Some(leg), Below::Path(opened))),
+        Err(error) => {
+            leg.abort(error.reason(), "the path was refused").await;
+            Err(error)
+        }
+    }
+}
+
+/// The OPEN that goes on, for the verifier further up.
+fn onward(route: &RouteState, open: &Open, policy: &Policy, own: Option<&Arc<HopIdentity>>) -> Result<Open, Error> {
+    let kid = own.map(|own| own.key.kid()).ok_or_else(|| Error::Internal("a hop without a key".to_owned()))?;
+    let onward = Onward {
+        kid,
+        binding: policy.binding,
+        max_hops: route.route.ttl,
+        route: None,
+        policy: Some(policy.digest()),
+        have: Vec::new(),
+    };
+    Ok(open.onward(onward).map_err(PeerMisbehaved::Open)?)
+}
+
+/// The OPEN of a path that begins here: this process is its verifier.
+fn first(route: &RouteState, policy: &Policy) -> Result<Open, Error> {
+    let nonce = Nonce::generate().map_err(|error| Error::Internal(format!("randomness: {error}")))?;
+    Ok(Open {
+        versions: vec![VERSION],
+        nonce,
+        binding: policy.binding,
+        route: None,
+        policy: Some(policy.digest()),
+        ttl: route.route.ttl,
+        visited: Vec::new(),
+        have: Vec::new(),
+    })
+}
+
+/// An attested peer that speaks no frames: appraised here, and named in our record for the verifier to appraise.
+async fn legacy_end(node: &Node, leg: &Leg, policy: &Arc<Policy>) -> Result<Ending, Error> {
+    let facts = leg.tls.as_ref().ok_or_else(|| Error::Internal("an attested peer on a plain leg".to_owned()))?;
+    let peer = facts.peer.as_ref().ok_or(Refused::NoEvidence)?;
+    let admitted = node.verifier.admit(peer, policy, true).await?;
+    let evidence = admitted.evidence.blob().into();
+    let downstream = Downstream::Legacy(AttestedPeer {
+        leg: facts.leg.id,
+        key: peer.kid,
+        evidence: admitted.evidence.digest(),
+        verdict: PeerVerdict::from(&admitted.verdict),
+        policy: policy.digest(),
+        collateral: admitted.appraised.collateral,
+        appraised_at: Timestamp::now(),
+    });
+    Ok(Ending { downstream, evidence: Some(evidence) })
+}
+
+/// Everything is verified: the path below is started, or the plain target dialled.
+async fn join(node: &Node, route: &RouteState, server: Option<Leg>, below: &Below) -> Result<Leg, Error> {
+    match (server, &route.serves) {
+        (Some(mut leg), _) => {
+            if let Below::Path(opened) = below {
+                start_path(&mut leg, opened).await?;
+            }
+            Ok(leg)
+        }
+        (None, Service::Target) => Ok(Leg::plain(dial(&route.route.target, node.deadlines.dial).await?)),
+        (None, Service::InProcess(workload)) => {
+            let (ours, theirs) = UnixStream::pair().map_err(|e| Error::Internal(format!("a socket pair: {e}")))?;
+            let workload = Arc::clone(workload);
+            tokio::task::spawn_local(async move {
+                if let Err(error) = workload.serve(theirs).await {
+                    tracing::debug!(%error, "the workload ended a stream");
+                }
+            });
+            Ok(Leg::plain(Socket::Unix(ours)))
+        }
+    }
+}
+
+fn times(node: &Node, path: Option<&Path>) -> Times {
+    let depth = path.map_or(0, |path| path.hops.len());
+    let margin = node.deadlines.open_to_preview_per_hop * u32::try_from(depth).unwrap_or(u32::MAX);
+    Times {
+        // The hop nearest to the workload ends a half-closed stream, and signs for it; those above wait for that.
+        half_close: node.deadlines.half_close + margin,
+        idle: node.deadlines.idle.map(|idle| idle + margin),
+        path_ends: path.map(|path| tokio::time::Instant::now() + path.ages_at.since(Timestamp::now())),
+    }
+}

@@ -1,0 +1,195 @@
+//! The frames of `inclavared/1` (docs/PROTOCOL.md section 4): their header, and putting frames together that came
+//! in several TLS records or several in one.
+//!
+//! Owns the form of a frame. Which frame may come when is the business of whoever reads them.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// The ALPN of this protocol.
+pub const ALPN: &[u8] = b"inclavared/1";
+
+/// type u8, flags u8, reserved u16, length u32.
+pub const HEADER: usize = 8;
+
+/// Payload of a DATA frame, so that frame and header fill one TLS record: 16384 - 8.
+pub const MAX_DATA: usize = 16_376;
+
+/// A trailer with collateral; nothing larger is ever put together.
+pub const MAX_CONTROL: usize = 512 * 1024;
+
+macro_rules! kinds {
+    ($($name:ident = $code:literal, $max:expr;)*) => {
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        pub enum FrameKind { $($name = $code,)* }
+
+        impl FrameKind {
+            fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some(Self::$name),)* _ => None }
+            }
+
+            /// The most that the payload may be, in bytes.
+            pub const fn max_len(self) -> usize {
+                match self { $(Self::$name => $max,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    Open = 1, 4096;
+    Preview = 2, MAX_CONTROL;
+    Start = 3, 64 * 1024;
+    Abort = 4, 1024;
+    Data = 5, MAX_DATA;
+    Refresh = 6, MAX_CONTROL;
+    Challenge = 7, 64;
+    End = 8, 0;
+    Trailer = 9, MAX_CONTROL;
+    Fault = 10, 4096;
+}
+
+/// One whole frame that is not DATA, or DATA that could not stay where it came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frame {
+    pub kind: FrameKind,
+    pub payload: Bytes,
+}
+
+/// A frame that the protocol does not allow, whatever the state.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum FrameError {
+    #[error("frame type {0} is none of this protocol's")]
+    Kind(u8),
+    #[error("flags or reserved bits of a {0:?} frame are not zero")]
+    Flags(FrameKind),
+    #[error("a {kind:?} frame of {found} bytes: at most {limit}")]
+    TooLong { kind: FrameKind, found: usize, limit: usize },
+    #[error("an empty DATA frame")]
+    EmptyData,
+}
+
+/// The header of a frame with `len` bytes of payload.
+pub fn header(kind: FrameKind, len: usize) -> [u8; HEADER] {
+    let len = u32::try_from(len).expect("no frame is longer than MAX_CONTROL");
+    let [a, b, c, d] = len.to_be_bytes();
+    [kind as u8, 0, 0, 0, a, b, c, d]
+}
+
+/// Reads a header; `Ok(None)` while there are fewer than eight bytes.
+pub fn parse_header(bytes: &[u8]) -> Result<Option<(FrameKind, usize)>, FrameError> {
+    let Some(&[kind, flags, r1, r2, a, b, c, d]) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
+    let kind = FrameKind::from_code(kind).ok_or(FrameError::Kind(kind))?;
+    if (flags, r1, r2) != (0, 0, 0) {
+        return Err(FrameError::Flags(kind));
+    }
+    let len = u32::from_be_bytes([a, b, c, d]) as usize;
+    if len > kind.max_len() {
+        return Err(FrameError::TooLong { kind, found: len, limit: kind.max_len() });
+    }
+    if kind == FrameKind::Data && len == 0 {
+        return Err(FrameError::EmptyData);
+    }
+    Ok(Some((kind, len)))
+}
+
+/// Whether a record's content is exactly one DATA frame: then it can stay where it lies.
+pub fn is_whole_data(record: &[u8]) -> bool {
+    matches!(parse_header(record), Ok(Some((FrameKind::Data, len))) if len == record.len() - HEADER)
+}
+
+/// Puts frames together from the contents of records.
+///
+/// Invariant: holds less than one whole frame between calls of [`take`](Self::take) that returned `None`, so at
+/// most [`MAX_CONTROL`] and a header.
+#[derive(Default, Debug)]
+pub struct Assembler {
+    partial: BytesMut,
+}
+
+impl Assembler {
+    /// Nothing of an unfinished frame is held: the next record begins a frame.
+    pub fn is_empty(&self) -> bool {
+        self.partial.is_empty()
+    }
+
+    /// Takes a record's content. Call [`take`](Self::take) until it gives `None` before the next push.
+    pub fn push(&mut self, content: &[u8]) {
+        self.partial.extend_from_slice(content);
+    }
+
+    /// The next whole frame.
+    pub fn take(&mut self) -> Result<Option<Frame>, FrameError> {
+        let Some((kind, len)) = parse_header(&self.partial)? else { return Ok(None) };
+        if self.partial.len() < HEADER + len {
+            return Ok(None);
+        }
+        self.partial.advance(HEADER);
+        let payload = self.partial.split_to(len).freeze();
+        if self.partial.is_empty() {
+            // An idle stream keeps no buffer.
+            self.partial = BytesMut::new();
+        }
+        Ok(Some(Frame { kind, payload }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_whole_however_they_are_cut() {
+        let mut wire = Vec::new();
+        for (kind, payload) in
+            [(FrameKind::Data, &b"one"[..]), (FrameKind::End, b""), (FrameKind::Fault, b"two"), (FrameKind::Data, b"3")]
+        {
+            wire.extend_from_slice(&header(kind, payload.len()));
+            wire.extend_from_slice(payload);
+        }
+        for step in 1..wire.len() {
+            let mut assembler = Assembler::default();
+            let mut seen = Vec::new();
+            for chunk in wire.chunks(step) {
+                assembler.push(chunk);
+                while let Some(frame) = assembler.take().unwrap() {
+                    seen.push((frame.kind, frame.payload.to_vec()));
+                }
+            }
+            assert!(assembler.is_empty());
+            assert_eq!(
+                seen,
+                [
+                    (FrameKind::Data, b"one".to_vec()),
+                    (FrameKind::End, vec![]),
+                    (FrameKind::Fault, b"two".to_vec()),
+                    (FrameKind::Data, b"3".to_vec())
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_what_no_state_allows() {
+        assert_eq!(parse_header(&[11, 0, 0, 0, 0, 0, 0, 0]), Err(FrameError::Kind(11)));
+        assert_eq!(parse_header(&[5, 1, 0, 0, 0, 0, 0, 1]), Err(FrameError::Flags(FrameKind::Data)));
+        assert_eq!(parse_header(&[8, 0, 0, 9, 0, 0, 0, 0]), Err(FrameError::Flags(FrameKind::End)));
+        assert_eq!(parse_header(&[5, 0, 0, 0, 0, 0, 0, 0]), Err(FrameError::EmptyData));
+        assert_eq!(
+            parse_header(&header(FrameKind::Data, MAX_DATA + 1)),
+            Err(FrameError::TooLong { kind: FrameKind::Data, found: MAX_DATA + 1, limit: MAX_DATA })
+        );
+        assert!(parse_header(&[5, 0, 0]).unwrap().is_none());
+    }
+
+    #[test]
+    fn knows_a_record_that_can_stay_in_place() {
+        let mut record = header(FrameKind::Data, 3).to_vec();
+        record.extend_from_slice(b"abc");
+        assert!(is_whole_data(&record));
+        record.push(0);
+        assert!(!is_whole_data(&record));
+        assert!(!is_whole_data(&header(FrameKind::End, 0)));
+        assert!(!is_whole_data(b""));
+    }
+}

@@ -1,0 +1,196 @@
+//! Attested TLS: TLS 1.3 alone, no resumption, no tickets, no early data, both directions; from a socket to a [`Leg`].
+
+mod resolver;
+mod verifier;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use inclavared_attest::certificate::CertificateError;
+use inclavared_attest::path::{LEG_LABEL, leg_context};
+use inclavared_attest::{KeyId, LegId};
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
+use rustls::pki_types::ServerName;
+use rustls::server::NoServerSessionStorage;
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::error::{Error, PeerMisbehaved, Refused};
+use crate::frame::ALPN;
+use crate::identity::HopIdentity;
+use crate::leg::{Leg, LegFacts, TlsFacts};
+use crate::socket::Socket;
+use crate::tls::{self, Established, TlsError};
+use resolver::Fixed;
+use verifier::LegVerifier;
+
+/// How a listener meets its clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientCertificate {
+    /// Asked for where the client speaks frames, so that a hop can show its key; a client without one is welcome.
+    Optional,
+    /// Asked for, and refused without.
+    Required,
+}
+
+/// What a client offered that is not this protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Speaks {
+    /// `inclavared/1`: frames.
+    Frames,
+    /// No such ALPN: bytes as they are.
+    Bytes,
+}
+
+/// Suites and groups. AES-128-GCM first: it is twice as fast as AES-256-GCM and no weaker against what is known;
+/// the hybrid group first, so that what is recorded today stays closed to a quantum computer.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        cipher_suites: vec![
+            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            cipher_suite::TLS13_AES_256_GCM_SHA384,
+            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ],
+        kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+        ..aws_lc_rs::default_provider()
+    })
+}
+
+/// Accepts an attested leg. `allow_bytes` is whether a client without `inclavared/1` is met at all.
+///
+/// The ClientHello is read first, in a buffer of ours: a client that offers other protocols alone must not meet a
+/// `no_application_protocol` alert from rustls.
+pub async fn accept(
+    mut socket: Socket,
+    provider: &Arc<CryptoProvider>,
+    identity: Arc<HopIdentity>,
+    certificate: ClientCertificate,
+    allow_bytes: bool,
+    limit: Duration,
+) -> Result<(Leg, Speaks), Error> {
+    let handshake = async {
+        let mut received = BytesMut::new();
+        let hello = tls::read_client_hello(&mut socket, &mut received).await.map_err(tls_error)?;
+        let speaks = if hello.alpn.iter().any(|name| name == ALPN) { Speaks::Frames } else { Speaks::Bytes };
+        let ask = certificate == ClientCertificate::Required || speaks == Speaks::Frames;
+        let verifier = LegVerifier::new(provider.signature_verification_algorithms, certificate);
+        let mut config = server_config(provider, &identity, ask.then_some(&verifier))?;
+        if speaks == Speaks::Frames || !allow_bytes {
+            // A client that offers nothing of ours, where that is denied, meets the alert that says so.
+            config.alpn_protocols = vec![ALPN.to_vec()];
+        }
+        if speaks == Speaks::Bytes && !allow_bytes && hello.alpn.is_empty() {
+            return Err(PeerMisbehaved::LegacyDenied.into());
+        }
+        let established = tls::accept(&mut socket, Arc::new(config), received).await.map_err(|error| {
+            if speaks == Speaks::Bytes && !allow_bytes { PeerMisbehaved::LegacyDenied.into() } else { tls_error(error) }
+        })?;
+        Ok((established, verifier.take(), speaks))
+    };
+    let (established, peer, speaks) = within("the TLS handshake", limit, handshake).await?;
+    let client = peer.as_ref().map(|peer| peer.kid);
+    let leg = facts(&established, identity.key.kid(), client);
+    Ok((Leg::tls(socket, established, TlsFacts { leg, peer, own: Some(identity) }), speaks))
+}
+
+/// Starts an attested leg. `identity` is what we show where the server asks for it.
+pub async fn connect(
+    mut socket: Socket,
+    provider: &Arc<CryptoProvider>,
+    identity: Option<Arc<HopIdentity>>,
+    name: ServerName<'static>,
+    limit: Duration,
+) -> Result<(Leg, Speaks), Error> {
+    let verifier = LegVerifier::new(provider.signature_verification_algorithms, ClientCertificate::Required);
+    let own = identity.as_ref().map(|identity| Fixed::new(identity.certified()));
+    let config = client_config(provider, own.as_ref(), &verifier)?;
+    let handshake = async { tls::connect(&mut socket, Arc::new(config), name).await.map_err(tls_error) };
+    let established = within("the TLS handshake", limit, handshake).await?;
+    let speaks = if established.alpn.as_deref() == Some(ALPN) { Speaks::Frames } else { Speaks::Bytes };
+    let peer = verifier.take().ok_or(Refused::NoEvidence)?;
+    // The exporter's context names our key only where the server has seen it.
+    let shown = own.is_some_and(|own| own.was_shown());
+    let identity = identity.filter(|_| shown);
+    let client = identity.as_ref().map(|identity| identity.key.kid());
+    let leg = facts(&established, peer.kid, client);
+    Ok((Leg::tls(socket, established, TlsFacts { leg, peer: Some(peer), own: identity }), speaks))
+}
+
+/// The leg's id is taken here, at the end of the handshake; the exporter secret is wiped with `established.exporter`.
+fn facts(established: &Established, server: KeyId, client: Option<KeyId>) -> LegFacts {
+    let mut id = [0; 32];
+    established.exporter.derive(LEG_LABEL, &leg_context(server, client, established.alpn.as_deref()), &mut id);
+    LegFacts {
+        id: LegId::from_bytes(id),
+        server,
+        client,
+        suite: u16::from(established.suite),
+        group: u16::from(established.group),
+        alpn: established.alpn.clone(),
+        sni: established.sni.clone(),
+    }
+}
+
+fn server_config(
+    provider: &Arc<CryptoProvider>,
+    identity: &HopIdentity,
+    clients: Option<&Arc<LegVerifier>>,
+) -> Result<ServerConfig, Error> {
+    let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(config_error)?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier) as _),
+    };
+    let mut config = builder.with_cert_resolver(Fixed::new(identity.certified()));
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.max_early_data_size = 0;
+    config.enable_secret_extraction = true;
+    Ok(config)
+}
+
+fn client_config(
+    provider: &Arc<CryptoProvider>,
+    own: Option<&Arc<Fixed>>,
+    verifier: &Arc<LegVerifier>,
+) -> Result<ClientConfig, Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(config_error)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(verifier) as _);
+    let mut config = match own {
+        Some(own) => builder.with_client_cert_resolver(Arc::clone(own) as _),
+        None => builder.with_no_client_auth(),
+    };
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    config.enable_secret_extraction = true;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(config)
+}
+
+/// Keeps our own verifier's finding, which rustls carries inside its error.
+fn tls_error(error: TlsError) -> Error {
+    let refusal = error.refusal().and_then(|refusal| refusal.downcast_ref::<CertificateError>());
+    match refusal {
+        Some(refusal) => Refused::Certificate(refusal.clone()).into(),
+        None => PeerMisbehaved::Tls(error).into(),
+    }
+}
+
+fn config_error(error: rustls::Error) -> Error {
+    Error::Internal(format!("TLS configuration: {error}"))
+}
+
+async fn within<T>(
+    what: &'static str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(limit, work).await.map_err(|_| Error::Deadline { what, limit })?
+}

@@ -1,0 +1,150 @@
+//! What rustls asks of us inside a handshake: form, binding and possession of the peer's certificate.
+//!
+//! Appraisal is not here: it may have to wait for collateral. It follows at once, before a byte is let through.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use inclavared_attest::Timestamp;
+use inclavared_attest::certificate::{self, PeerCertificate};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, PeerIncompatible, SignatureScheme,
+};
+
+use super::ClientCertificate;
+
+/// Checks one peer's certificate, and keeps what it parsed. One is made for each handshake.
+#[derive(Debug)]
+pub(super) struct LegVerifier {
+    algorithms: WebPkiSupportedAlgorithms,
+    client: ClientCertificate,
+    /// Some once the peer has shown a certificate of the right form.
+    parsed: Mutex<Option<PeerCertificate>>,
+}
+
+impl LegVerifier {
+    pub(super) fn new(algorithms: WebPkiSupportedAlgorithms, client: ClientCertificate) -> Arc<Self> {
+        Arc::new(Self { algorithms, client, parsed: Mutex::default() })
+    }
+
+    /// What the handshake has parsed. Its possession is proven once the handshake has ended well, not before.
+    pub(super) fn take(&self) -> Option<PeerCertificate> {
+        self.parsed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        more: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        if !more.is_empty() {
+            return Err(refused(NotOneLeaf(more.len() + 1)));
+        }
+        let parsed = certificate::parse(leaf, Timestamp(now.as_secs())).map_err(refused)?;
+        *self.parsed.lock().unwrap_or_else(PoisonError::into_inner) = Some(parsed);
+        Ok(())
+    }
+
+    fn check_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signature, &self.algorithms)
+    }
+}
+
+/// A hop shows exactly one certificate, signed by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} certificates where one self-signed hop certificate was to come")]
+struct NotOneLeaf(usize);
+
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> rustls::Error {
+    rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
+}
+
+/// Hop keys are P-256 alone.
+const SCHEMES: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
+
+const NO_TLS12: rustls::Error = rustls::Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered);
+
+impl ServerCertVerifier for LegVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.check(end_entity, intermediates, now).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(NO_TLS12)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.check_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        SCHEMES.to_vec()
+    }
+}
+
+impl ClientCertVerifier for LegVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.client == ClientCertificate::Required
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.check(end_entity, intermediates, now).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(NO_TLS12)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.check_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        SCHEMES.to_vec()
+    }
+}

@@ -1,0 +1,137 @@
+//! The hop key in service: made, attested and replaced while handshakes go on.
+//!
+//! A new key serves new handshakes every ten minutes. A leg keeps the identity with which it was made, and signs its
+//! records with it, for as long as it lives.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use inclavared_attest::attester::Attester;
+use inclavared_attest::certificate::{self, HopCertificate};
+use inclavared_attest::evidence::HopClaims;
+use inclavared_attest::hop_key::HopKey;
+use inclavared_attest::{ConfigDigest, KeyId, PolicyDigest, Timestamp};
+use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::error::Error;
+
+/// How long a key serves new handshakes.
+pub const ROTATION: Duration = Duration::from_secs(10 * 60);
+
+/// How long a certificate is valid: a rotation that fails for a while keeps the old key until then.
+/// `PROTOCOL.md` section 6 refuses more than an hour.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+
+/// The version of the claims in the evidence.
+const CLAIMS_VERSION: u64 = 1;
+
+/// A hop key with its certificate.
+pub struct HopIdentity {
+    pub key: HopKey,
+    pub certificate: HopCertificate,
+    certified: Arc<CertifiedKey>,
+}
+
+/// What a route says of itself in its evidence.
+#[derive(Clone, Debug)]
+pub struct Role {
+    pub chain_role: String,
+    pub policy_digest: PolicyDigest,
+    pub config_digest: ConfigDigest,
+}
+
+/// Makes and replaces the identity of one route.
+pub struct IdentityService {
+    attester: Arc<dyn Attester>,
+    role: Role,
+    current: ArcSwapOption<HopIdentity>,
+    /// Every identity that a leg still holds, to recognise a path that comes back.
+    live: Mutex<HashMap<KeyId, Weak<HopIdentity>>>,
+}
+
+impl HopIdentity {
+    /// For rustls: the certificate and the key as its signer.
+    pub fn certified(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.certified)
+    }
+}
+
+impl std::fmt::Debug for HopIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HopIdentity({})", self.key.kid())
+    }
+}
+
+impl IdentityService {
+    /// Makes the first identity: a process that cannot attest does not start to listen. Blocks for a quote.
+    pub fn start(attester: Arc<dyn Attester>, role: Role, now: Timestamp) -> Result<Self, Error> {
+        let service = Self { attester, role, current: ArcSwapOption::empty(), live: Mutex::default() };
+        service.rotate(now)?;
+        Ok(service)
+    }
+
+    /// Makes a new identity. On failure the old one stays in service until it expires. Blocks for a quote.
+    pub fn rotate(&self, now: Timestamp) -> Result<(), Error> {
+        let internal = |what: &str, error: &dyn std::error::Error| {
+            let mut line = format!("{what}: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                line.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            Error::Internal(line)
+        };
+        let key = HopKey::generate().map_err(|e| internal("making a hop key", &e))?;
+        let claims = HopClaims {
+            version: CLAIMS_VERSION,
+            chain_role: self.role.chain_role.clone(),
+            policy_digest: self.role.policy_digest,
+            not_after: now.plus(LIFETIME),
+            config_digest: self.role.config_digest,
+        };
+        let certificate = certificate::issue(&key, &*self.attester, claims, now)
+            .map_err(|e| internal("having a hop key attested", &e))?;
+        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8_der().to_vec()));
+        let signer = any_ecdsa_type(&private).map_err(|e| internal("using a hop key", &e))?;
+        let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+        let identity =
+            Arc::new(HopIdentity { key, certificate, certified: Arc::new(CertifiedKey::new(chain, signer)) });
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.retain(|_, identity| identity.strong_count() > 0);
+        live.insert(identity.key.kid(), Arc::downgrade(&identity));
+        self.current.store(Some(identity));
+        Ok(())
+    }
+
+    /// The identity for a new leg. An expired one is never shown: then new handshakes are refused.
+    pub fn current(&self, now: Timestamp) -> Result<Arc<HopIdentity>, Error> {
+        self.current
+            .load_full()
+            .filter(|identity| now < identity.certificate.not_after())
+            .ok_or_else(|| Error::Internal("no valid hop key: the attester has failed since the last one".to_owned()))
+    }
+
+    /// Whether this key is, or was, ours and still holds a leg.
+    pub fn is_mine(&self, kid: &KeyId) -> bool {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.get(kid).is_some_and(|identity| identity.strong_count() > 0)
+    }
+
+    pub fn attester(&self) -> &Arc<dyn Attester> {
+        &self.attester
+    }
+
+    pub fn role(&self) -> &Role {
+        &self.role
+    }
+}
+
+impl std::fmt::Debug for IdentityService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IdentityService").field("attester", &self.attester).field("role", &self.role).finish()
+    }
+}

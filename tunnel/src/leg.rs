@@ -1,0 +1,169 @@
+//! One established leg: its socket, its record protection, and what is known of the peer at its other end.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use inclavared_attest::certificate::PeerCertificate;
+use inclavared_attest::path::{Abort, Fault};
+use inclavared_attest::{KeyId, LegId, Reason};
+
+use crate::error::{Error, PeerMisbehaved};
+use crate::frame::{ALPN, Frame, FrameKind};
+use crate::identity::HopIdentity;
+use crate::relay::{Link, Sink, Source};
+use crate::socket::Socket;
+use crate::tls::Established;
+use rustls::AlertDescription;
+
+/// How long a peer has to take our last words.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Most bytes that are read and thrown away while waiting for a peer to close.
+const FAREWELL_BYTES: usize = 1 << 20;
+
+/// One end-to-end half of a connection: plain, TLS, or TLS with frames.
+#[derive(Debug)]
+pub struct Leg {
+    pub source: Source,
+    pub sink: Sink,
+    /// Some for TLS.
+    pub tls: Option<Box<TlsFacts>>,
+}
+
+/// What is fixed once the handshake has ended.
+#[derive(Debug)]
+pub struct TlsFacts {
+    pub leg: LegFacts,
+    /// The peer's certificate, if it showed one. Checked in form and binding; not appraised.
+    pub peer: Option<PeerCertificate>,
+    /// The identity that we showed on this leg.
+    pub own: Option<Arc<HopIdentity>>,
+}
+
+/// A TLS session as records name it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LegFacts {
+    pub id: LegId,
+    pub server: KeyId,
+    pub client: Option<KeyId>,
+    pub suite: u16,
+    pub group: u16,
+    pub alpn: Option<Vec<u8>>,
+    pub sni: Option<String>,
+}
+
+impl Leg {
+    pub fn plain(socket: Socket) -> Self {
+        let socket = Rc::new(socket);
+        Self { source: Source::plain(Rc::clone(&socket)), sink: Sink::plain(socket), tls: None }
+    }
+
+    /// The leg that a handshake gave. It speaks frames if that is the protocol that was agreed on.
+    pub fn tls(socket: Socket, established: Established, facts: TlsFacts) -> Self {
+        let Established { opener, sealer, unread, alpn, .. } = established;
+        let framed = alpn.as_deref() == Some(ALPN);
+        let socket = Rc::new(socket);
+        let link = Rc::<Link>::default();
+        let source = Source::tls(Rc::clone(&socket), Rc::clone(&link), opener, unread, framed);
+        Self { source, sink: Sink::tls(socket, link, sealer, framed), tls: Some(Box::new(facts)) }
+    }
+
+    /// Sends one control frame.
+    pub async fn send(&mut self, kind: FrameKind, payload: &[u8]) -> Result<(), Error> {
+        self.sink.queue_frame(kind, payload)?;
+        self.sink.flush().await.map_err(Error::peer_io)
+    }
+
+    /// The next frame of a kind that may come now; a FAULT or ABORT is an error of its own.
+    pub async fn expect(&mut self, expected: FrameKind, what: &'static str, limit: Duration) -> Result<Frame, Error> {
+        let frame =
+            tokio::time::timeout(limit, self.source.frame()).await.map_err(|_| Error::Deadline { what, limit })??;
+        match frame.kind {
+            kind if kind == expected => Ok(frame),
+            FrameKind::Fault => Err(Error::Fault(Fault::decode(&frame.payload)?)),
+            FrameKind::Abort => {
+                let abort = Abort::decode(&frame.payload)?;
+                Err(PeerMisbehaved::Aborted(abort).into())
+            }
+            kind => Err(PeerMisbehaved::Order { expected: what, found: format!("{kind:?} frame") }.into()),
+        }
+    }
+
+    /// Ends a leg whose path was not started: an ABORT says why.
+    pub async fn abort(mut self, code: Reason, text: &str) {
+        let abort = Abort::new(code, Some(text)).encode();
+        if self.sink.is_framed() && self.sink.queue_frame(FrameKind::Abort, &abort).is_err() {
+            return;
+        }
+        self.close().await;
+    }
+
+    /// Ends a leg in order: what is queued, close_notify, then waits a little for the peer to close, so that a reset
+    /// does not overtake our last bytes.
+    pub async fn close(mut self) {
+        let farewell = async {
+            self.sink.queue_close_notify().ok()?;
+            self.sink.flush().await.ok()?;
+            self.linger().await
+        };
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    }
+
+    /// [`fail`](Self::fail), unless the peer has had the last word itself.
+    pub async fn fail_unless(self, knows: bool, error: &Error, disclose: bool) {
+        if knows {
+            self.sink.socket().reset_on_close();
+        } else {
+            self.fail(error, disclose).await;
+        }
+    }
+
+    /// Ends a leg that failed: a FAULT where frames are spoken, an alert to another TLS peer, a reset where it is plain.
+    pub async fn fail(mut self, error: &Error, disclose: bool) {
+        if self.sink.is_plain() {
+            self.sink.socket().reset_on_close();
+            return;
+        }
+        let farewell = async {
+            if self.sink.is_framed() {
+                self.sink.queue_frame(FrameKind::Fault, &error.to_fault(disclose).encode()).ok()?;
+                self.sink.queue_close_notify().ok()?;
+            } else {
+                self.sink.queue_alert(alert_for(error)).ok()?;
+            }
+            self.sink.flush().await.ok()?;
+            self.linger().await
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            self.sink.socket().reset_on_close();
+        }
+    }
+
+    /// Reads and forgets what the peer still sends, until it closes.
+    async fn linger(&mut self) -> Option<()> {
+        self.sink.shutdown_write().ok()?;
+        let mut left = FAREWELL_BYTES;
+        let mut scratch = [0; 2048];
+        let socket = self.sink.socket();
+        while left > 0 {
+            socket.readable().await.ok()?;
+            match socket.try_read(&mut scratch) {
+                Ok(0) => break,
+                Ok(read) => left = left.saturating_sub(read),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+        Some(())
+    }
+}
+
+/// The alert that comes nearest to why a stock peer is refused (RFC 8446 section 6.2).
+fn alert_for(error: &Error) -> AlertDescription {
+    match error {
+        Error::Peer(PeerMisbehaved::Record(record)) => record.alert().unwrap_or(AlertDescription::InternalError),
+        Error::Refused(_) => AlertDescription::AccessDenied,
+        _ => AlertDescription::InternalError,
+    }
+}

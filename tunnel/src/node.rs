@@ -1,0 +1,76 @@
+//! What the connections of one process share. One snapshot is taken by each connection, once.
+
+use std::sync::Arc;
+
+use inclavared_attest::Timestamp;
+use inclavared_config::{Deadlines, Limits, Route};
+use rustls::crypto::CryptoProvider;
+
+use crate::appraise::Verifier;
+use crate::connection::Report;
+use crate::error::Error;
+use crate::identity::{HopIdentity, IdentityService};
+use crate::permits::Gate;
+
+/// The process, as a connection sees it.
+pub struct Node {
+    pub provider: Arc<CryptoProvider>,
+    pub verifier: Verifier,
+    pub deadlines: Deadlines,
+    pub gates: Gates,
+    /// Told of every connection that has ended.
+    pub ended: Box<dyn Fn(&Report) + Send + Sync>,
+}
+
+/// Everything of which there may only be so many.
+#[derive(Debug)]
+pub struct Gates {
+    pub connections: Arc<Gate>,
+    pub handshakes: Arc<Gate>,
+    pub openings: Arc<Gate>,
+}
+
+/// A route with the identity that it shows.
+#[derive(Debug)]
+pub struct RouteState {
+    pub route: Route,
+    /// None where neither side shows evidence.
+    pub identity: Option<Arc<IdentityService>>,
+    pub serves: Service,
+}
+
+/// What is at the end of a route.
+#[derive(Clone, Debug)]
+pub enum Service {
+    /// What the route's target names.
+    Target,
+    /// A workload in this very process.
+    InProcess(Arc<dyn crate::workload::Workload>),
+}
+
+impl Gates {
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            connections: Gate::new("open connections", limits.connections, limits.connections_per_source),
+            handshakes: Gate::new("TLS handshakes in flight", limits.handshakes_in_flight, limits.handshakes_in_flight),
+            openings: Gate::new("paths being opened", limits.openings, limits.openings_per_source),
+        }
+    }
+}
+
+impl RouteState {
+    /// The identity for a new leg of this route.
+    pub fn identity(&self) -> Result<Arc<HopIdentity>, Error> {
+        let service = self
+            .identity
+            .as_ref()
+            .ok_or_else(|| Error::Internal("this route shows no evidence and was asked for some".to_owned()))?;
+        service.current(Timestamp::now())
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("verifier", &self.verifier).field("gates", &self.gates).finish_non_exhaustive()
+    }
+}

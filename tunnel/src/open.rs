@@ -1,0 +1,138 @@
+//! The opening of a path: OPEN down, PREVIEW up, START down (docs/PROTOCOL.md section 4), both halves of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use inclavared_attest::path::{Abort, Downstream, Open, Path, Start, client_proof};
+use inclavared_attest::policy::{Binding, Policy};
+use inclavared_attest::{KeyId, OpenDigest, RecordDigest, Timestamp};
+
+use crate::appraise::{Due, PathCheck, PathContext};
+use crate::error::{Error, PeerMisbehaved, Refused};
+use crate::frame::{Frame, FrameKind};
+use crate::leg::Leg;
+use crate::node::Node;
+
+/// A path below us, verified, whose first hop waits for START.
+#[derive(Debug)]
+pub struct OpenedPath {
+    pub path: Arc<Path>,
+    /// The PREVIEW's payload as it came.
+    pub preview: Bytes,
+    pub context: PathContext,
+    pub binding: Binding,
+}
+
+impl OpenedPath {
+    /// What our own record says of it.
+    pub fn as_downstream(&self) -> Downstream {
+        self.path.as_downstream(self.context.policy.digest(), self.binding)
+    }
+}
+
+/// The client's half up to PREVIEW: appraises the server, asks for the path, verifies all of it.
+pub async fn open_path(
+    node: &Node,
+    leg: &mut Leg,
+    policy: &Arc<Policy>,
+    open: &Open,
+    limit: Duration,
+) -> Result<OpenedPath, Error> {
+    let facts = leg.tls.as_ref().ok_or_else(|| Error::Internal("a path over a plain leg".to_owned()))?;
+    let peer = facts.peer.as_ref().ok_or(Refused::NoEvidence)?;
+    let evidence = node.verifier.genuine(peer).await?;
+    let payload = open.encode();
+    let context = PathContext {
+        policy: Arc::clone(policy),
+        nonce: open.nonce,
+        leg: facts.leg.id,
+        spki: peer.spki.clone(),
+        evidence: evidence.blob().to_vec(),
+        own: facts.leg.client,
+        open: Open::digest(&payload),
+    };
+    leg.send(FrameKind::Open, &payload).await?;
+    let preview = leg.expect(FrameKind::Preview, "the PREVIEW", limit).await?.payload;
+    let check = PathCheck { context: context.clone(), trailer: preview.clone(), due: Due::Preview };
+    let path = Arc::new(node.verifier.path(check).await?);
+    Ok(OpenedPath { path, preview, context, binding: open.binding })
+}
+
+/// The client's last word before data: everything that the path rests on is checked against the clock again.
+pub async fn start_path(leg: &mut Leg, opened: &OpenedPath) -> Result<(), Error> {
+    if !opened.path.is_current(Timestamp::now()) {
+        return Err(Error::PathAge);
+    }
+    let facts = leg.tls.as_ref().ok_or_else(|| Error::Internal("a path over a plain leg".to_owned()))?;
+    let proof = match &facts.own {
+        Some(own) => Some(
+            client_proof(&own.key, facts.leg.id, opened.context.open)
+                .map_err(|error| Error::Internal(format!("proving our key: {error}")))?,
+        ),
+        None => None,
+    };
+    let start = Start { record: opened.path.hops[0].record, client_proof: proof, forward: None };
+    leg.send(FrameKind::Start, &start.encode()).await
+}
+
+/// An OPEN that came and may be answered.
+#[derive(Debug)]
+pub struct Asked {
+    pub open: Open,
+    pub digest: OpenDigest,
+}
+
+/// The server's half: waits for OPEN. `is_mine` knows the keys of this hop: a path that comes back is a loop.
+pub async fn receive_open(leg: &mut Leg, limit: Duration, is_mine: impl Fn(&KeyId) -> bool) -> Result<Asked, Error> {
+    let payload = leg.expect(FrameKind::Open, "the OPEN", limit).await?.payload;
+    let open = Open::decode(&payload)?;
+    open.admit(is_mine).map_err(PeerMisbehaved::Open)?;
+    if open.binding != Binding::Key {
+        let what = format!("binding level {:?} is asked for, this hop serves `key`", open.binding);
+        return Err(PeerMisbehaved::Protocol(what).into());
+    }
+    Ok(Asked { digest: Open::digest(&payload), open })
+}
+
+/// Does `work` for a client and gives up when the client leaves or sends anything before it may.
+pub async fn while_client_waits<T>(leg: &mut Leg, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::select! {
+        done = work => done,
+        stir = leg.source.frame() => Err(early(stir)),
+    }
+}
+
+fn early(stir: Result<Frame, Error>) -> Error {
+    match stir {
+        Ok(Frame { kind: FrameKind::Abort, payload }) => match Abort::decode(&payload) {
+            Ok(abort) => PeerMisbehaved::Aborted(abort).into(),
+            Err(error) => error.into(),
+        },
+        Ok(frame) => {
+            PeerMisbehaved::Order { expected: "nothing before the PREVIEW", found: format!("{:?} frame", frame.kind) }
+                .into()
+        }
+        Err(error) => error,
+    }
+}
+
+/// Waits for START, and checks that it names the record that we showed, and whose key the client holds.
+pub async fn receive_start(
+    leg: &mut Leg,
+    asked: &Asked,
+    shown: Option<RecordDigest>,
+    limit: Duration,
+) -> Result<(), Error> {
+    let frame = leg.expect(FrameKind::Start, "the START", limit).await?;
+    let start = Start::decode(&frame.payload)?;
+    if Some(start.record) != shown {
+        return Err(PeerMisbehaved::Protocol("START names another record than the preview's".to_owned()).into());
+    }
+    if let Some(facts) = &leg.tls
+        && let Some(peer) = &facts.peer
+    {
+        start.verify_client(&peer.spki, facts.leg.id, asked.digest).map_err(PeerMisbehaved::ClientProof)?;
+    }
+    Ok(())
+}

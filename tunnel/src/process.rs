@@ -1,0 +1,268 @@
+//! The process: its workers, its listeners, the rotation of its hop keys, and its end.
+//!
+//! One current-thread runtime a worker, so that a connection never leaves its core; appraisal and quoting have a
+//! bounded pool of threads of their own.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use inclavared_attest::Timestamp;
+use inclavared_config::{Config, Listen};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use crate::accept::{Bound, accept};
+use crate::appraise::Verifier;
+use crate::attestation::{self, AttestationError};
+use crate::blocking::BlockingPool;
+use crate::connection::Report;
+use crate::error::Error;
+use crate::handshake;
+use crate::identity::{IdentityService, ROTATION, Role};
+use crate::node::{Gates, Node, RouteState, Service};
+use crate::workload::Workload;
+
+/// How soon a rotation that failed is tried again.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// How often a drain looks whether the last connection has ended.
+const DRAIN_STEP: Duration = Duration::from_millis(20);
+
+/// Why a process does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Attestation(#[from] AttestationError),
+    #[error("route `{route}`")]
+    Identity {
+        route: String,
+        #[source]
+        source: Box<Error>,
+    },
+    #[error("route `{route}` cannot listen on {address}")]
+    Bind {
+        route: String,
+        address: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("starting a {what}")]
+    Thread {
+        what: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What a process is started with.
+pub struct Setup {
+    pub config: Config,
+    /// In place of the target of every route: a workload in this process.
+    pub workload: Option<Arc<dyn Workload>>,
+    /// Told of every connection that has ended, on the worker that had it.
+    pub ended: Box<dyn Fn(&Report) + Send + Sync>,
+}
+
+/// A process that listens. Dropped without [`shutdown`](Self::shutdown), its workers end with the process.
+pub struct Process {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    workers: Vec<JoinHandle<()>>,
+    stop: watch::Sender<Phase>,
+    drain: Duration,
+    /// Owns the threads of the blocking pool.
+    _blocking: Runtime,
+}
+
+/// What connections share, in one piece: each takes it once, when it is accepted.
+struct Snapshot {
+    node: Arc<Node>,
+    routes: Vec<Arc<RouteState>>,
+    bound: Vec<Bound>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Serving,
+    /// No new connections; those there are go on.
+    Draining,
+    Over,
+}
+
+/// The node alone, for a program that verifies and does not listen.
+pub fn node(config: &Config, ended: Box<dyn Fn(&Report) + Send + Sync>) -> Result<(Node, Runtime), StartError> {
+    let (pool, blocking) = BlockingPool::new(config.limits.blocking_threads, config.limits.blocking_queue)
+        .map_err(|source| StartError::Thread { what: "pool of threads", source })?;
+    let verifier =
+        Verifier { appraiser: attestation::appraiser(&config.attestation)?, pool, limit: config.deadlines.appraisal };
+    let node = Node {
+        provider: handshake::provider(),
+        verifier,
+        deadlines: config.deadlines.clone(),
+        gates: Gates::new(&config.limits),
+        ended,
+    };
+    Ok((node, blocking))
+}
+
+impl Process {
+    /// Attests, binds every listener, and starts the workers. Blocks for the first quotes.
+    pub fn start(setup: Setup) -> Result<Self, StartError> {
+        let Setup { config, workload, ended } = setup;
+        crate::accept::raise_descriptor_limit();
+        let (node, blocking) = node(&config, ended)?;
+        let routes = routes(&config, workload)?;
+        let bound = config
+            .routes
+            .iter()
+            .map(|route| {
+                Bound::new(&route.listen).map_err(|source| StartError::Bind {
+                    route: route.name.clone(),
+                    address: route.listen.to_string(),
+                    source,
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { node: Arc::new(node), routes, bound }));
+        let (stop, stopped) = watch::channel(Phase::Serving);
+        let (ready, are_ready) = mpsc::channel();
+        let mut workers = Vec::new();
+        for index in 0..config.workers.get() {
+            let (snapshot, stopped, ready) = (Arc::clone(&snapshot), stopped.clone(), ready.clone());
+            let worker = thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || worker(index, &snapshot, stopped, &ready))
+                .map_err(|source| StartError::Thread { what: "worker", source })?;
+            workers.push(worker);
+        }
+        drop(ready);
+        for _ in &workers {
+            if let Ok(Err(source)) = are_ready.recv() {
+                return Err(StartError::Thread { what: "worker", source });
+            }
+        }
+        Ok(Self { snapshot, workers, stop, drain: config.deadlines.drain, _blocking: blocking })
+    }
+
+    /// Where each route listens: port 0 has become the port that the kernel gave.
+    pub fn addresses(&self) -> Vec<(String, Listen)> {
+        let snapshot = self.snapshot.load();
+        let named = snapshot.routes.iter().zip(&snapshot.bound);
+        named.map(|(route, bound)| (route.route.name.clone(), bound.address.clone())).collect()
+    }
+
+    /// Stops accepting, lets the connections there are go on for the drain time, then ends. Blocks until then.
+    /// `hurry` is asked now and then whether to end at once.
+    pub fn shutdown(self, hurry: impl Fn() -> bool) {
+        self.stop.send_replace(Phase::Draining);
+        let end = std::time::Instant::now() + self.drain;
+        let gates = Arc::clone(&self.snapshot.load().node);
+        while gates.gates.connections.taken() > 0 && std::time::Instant::now() < end && !hurry() {
+            thread::park_timeout(DRAIN_STEP);
+        }
+        self.stop.send_replace(Phase::Over);
+        for worker in self.workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker ended by a panic");
+            }
+        }
+    }
+}
+
+fn routes(config: &Config, workload: Option<Arc<dyn Workload>>) -> Result<Vec<Arc<RouteState>>, StartError> {
+    let attests =
+        |route: &inclavared_config::Route| route.upstream.shows_evidence() || route.downstream.shows_evidence();
+    let attester = match config.routes.iter().any(attests) {
+        true => Some(attestation::attester(&config.attestation)?),
+        false => None,
+    };
+    config
+        .routes
+        .iter()
+        .map(|route| {
+            let identity = match (&attester, attests(route)) {
+                (Some(attester), true) => {
+                    let policy = route.downstream.policy().or(route.upstream.policy());
+                    let role = Role {
+                        chain_role: route.role.clone(),
+                        // A route without any policy says so: the digest of nothing.
+                        policy_digest: policy
+                            .map_or_else(|| inclavared_attest::PolicyDigest::of(b""), |policy| policy.digest()),
+                        config_digest: config.digest,
+                    };
+                    let service =
+                        IdentityService::start(Arc::clone(attester), role, Timestamp::now()).map_err(|source| {
+                            StartError::Identity { route: route.name.clone(), source: Box::new(source) }
+                        })?;
+                    Some(Arc::new(service))
+                }
+                _ => None,
+            };
+            let serves = workload.clone().map_or(Service::Target, Service::InProcess);
+            Ok(Arc::new(RouteState { route: route.clone(), identity, serves }))
+        })
+        .collect()
+}
+
+fn worker(
+    index: usize,
+    snapshot: &Arc<ArcSwap<Snapshot>>,
+    mut stop: watch::Receiver<Phase>,
+    ready: &mpsc::Sender<std::io::Result<()>>,
+) {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let tasks = LocalSet::new();
+    let serve = async {
+        let current = snapshot.load_full();
+        let (down, is_down) = watch::channel(false);
+        for (bound, route) in current.bound.iter().zip(&current.routes) {
+            let listener = match bound.listener() {
+                Ok(listener) => listener,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return;
+                }
+            };
+            let (node, route) = (Arc::clone(&current.node), Arc::clone(route));
+            tokio::task::spawn_local(accept(listener, node, route, is_down.clone()));
+        }
+        if index == 0 {
+            for identity in current.routes.iter().filter_map(|route| route.identity.clone()) {
+                tokio::task::spawn_local(rotate(Arc::clone(&current.node), identity));
+            }
+        }
+        drop(current);
+        let _ = ready.send(Ok(()));
+        let _ = stop.wait_for(|phase| *phase != Phase::Serving).await;
+        down.send_replace(true);
+        let _ = stop.wait_for(|phase| *phase == Phase::Over).await;
+    };
+    runtime.block_on(tasks.run_until(serve));
+}
+
+/// Replaces a hop key in time; a failure is said and tried again, and the old key serves until it expires.
+async fn rotate(node: Arc<Node>, identity: Arc<IdentityService>) {
+    let mut wait = ROTATION;
+    loop {
+        tokio::time::sleep(wait).await;
+        let service = Arc::clone(&identity);
+        let limit = node.deadlines.quote;
+        let made = node.verifier.pool.run("a quote", limit, move || service.rotate(Timestamp::now())).await;
+        wait = match made.and_then(|made| made) {
+            Ok(()) => ROTATION,
+            Err(error) => {
+                tracing::error!(error = error.one_line(), "no new hop key; the old one serves until it expires");
+                RETRY
+            }
+        };
+    }
+}

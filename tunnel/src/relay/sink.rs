@@ -1,0 +1,281 @@
+//! The writing half of a leg: seals pieces where they lie and writes them at once.
+
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::batch::{Batch, Outgoing, Piece};
+use super::buffer::{Buffer, SIZE};
+use super::link::Link;
+use crate::error::Error;
+use crate::frame::{self, FrameKind, MAX_DATA};
+use crate::socket::Socket;
+use crate::tls::Sealer;
+use rustls::AlertDescription;
+
+/// The most that one TLS record carries (RFC 8446 section 5.1).
+const MAX_RECORD: usize = 16_384;
+
+/// How a plain source must lay payload into its buffer for this sink.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slots {
+    pub(super) head: usize,
+    pub(super) payload: usize,
+    pub(super) tail: usize,
+}
+
+impl Slots {
+    /// Room for the record header, a frame header and the tag.
+    pub(super) const FRAMED: Self = Self { head: Sealer::HEAD + frame::HEADER, payload: MAX_DATA, tail: Sealer::TAIL };
+    pub(super) const RECORDS: Self = Self { head: Sealer::HEAD, payload: MAX_RECORD, tail: Sealer::TAIL };
+    pub(super) const PLAIN: Self = Self { head: 0, payload: SIZE, tail: 0 };
+
+    pub(super) const fn stride(self) -> usize {
+        self.head + self.payload + self.tail
+    }
+}
+
+/// The writing half of a leg.
+///
+/// What is queued stays here until it is written, so dropping a [`flush`](Self::flush) loses nothing.
+#[derive(Debug)]
+pub struct Sink {
+    socket: Rc<Socket>,
+    form: Form,
+    outgoing: Outgoing,
+    /// Nothing may be sent any more.
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum Form {
+    Plain,
+    Tls { sealer: Box<Sealer>, link: Rc<Link>, framed: bool },
+}
+
+impl Sink {
+    pub fn plain(socket: Rc<Socket>) -> Self {
+        Self { socket, form: Form::Plain, outgoing: Outgoing::default(), ended: false }
+    }
+
+    pub fn tls(socket: Rc<Socket>, link: Rc<Link>, sealer: Sealer, framed: bool) -> Self {
+        let form = Form::Tls { sealer: Box::new(sealer), link, framed };
+        Self { socket, form, outgoing: Outgoing::default(), ended: false }
+    }
+
+    pub(super) fn slots(&self) -> Slots {
+        match &self.form {
+            Form::Plain => Slots::PLAIN,
+            Form::Tls { framed: true, .. } => Slots::FRAMED,
+            Form::Tls { framed: false, .. } => Slots::RECORDS,
+        }
+    }
+
+    pub fn is_framed(&self) -> bool {
+        matches!(self.form, Form::Tls { framed: true, .. })
+    }
+
+    pub fn is_plain(&self) -> bool {
+        matches!(self.form, Form::Plain)
+    }
+
+    /// What the reading half of this leg, or the session, wants sent.
+    pub fn link(&self) -> Option<&Rc<Link>> {
+        match &self.form {
+            Form::Plain => None,
+            Form::Tls { link, .. } => Some(link),
+        }
+    }
+
+    /// Seals a batch and queues it. Returns how many bytes of payload it held.
+    pub(super) fn queue(&mut self, batch: Batch) -> Result<u64, Error> {
+        let Batch { buffer, rest, pieces } = batch;
+        self.outgoing.hold(buffer, rest);
+        let mut total = 0;
+        for piece in pieces {
+            total += self.queue_piece(piece)? as u64;
+        }
+        Ok(total)
+    }
+
+    /// Queues a control frame, over as many records as it takes.
+    pub fn queue_frame(&mut self, kind: FrameKind, payload: &[u8]) -> Result<(), Error> {
+        let mut frame = BytesMut::with_capacity(frame::HEADER + payload.len());
+        frame.extend_from_slice(&frame::header(kind, payload.len()));
+        frame.extend_from_slice(payload);
+        for chunk in frame.chunks(MAX_RECORD) {
+            self.queue_copied(&[chunk])?;
+        }
+        Ok(())
+    }
+
+    /// Queues what waits in the link: key updates and control frames.
+    pub fn queue_waiting(&mut self) -> Result<(), Error> {
+        let Form::Tls { link, .. } = &self.form else { return Ok(()) };
+        let link = Rc::clone(link);
+        if link.take_key_update() {
+            self.queue_key_update()?;
+        }
+        while let Some(frame) = link.take_frame() {
+            self.queue_frame(frame.kind, &frame.payload)?;
+        }
+        Ok(())
+    }
+
+    /// Queues the proper end of a TLS leg. Nothing can be queued behind it.
+    pub fn queue_close_notify(&mut self) -> Result<(), Error> {
+        if let (Form::Tls { sealer, .. }, false) = (&mut self.form, self.ended) {
+            let mut out = BytesMut::new();
+            sealer.close_notify(&mut out);
+            self.outgoing.push_own(out);
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    /// Queues a fatal alert. Nothing can be queued behind it.
+    pub fn queue_alert(&mut self, alert: AlertDescription) -> Result<(), Error> {
+        if let (Form::Tls { sealer, .. }, false) = (&mut self.form, self.ended) {
+            let mut out = BytesMut::new();
+            sealer.alert(&mut out, alert);
+            self.outgoing.push_own(out);
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    /// Writes all that is queued. Cancel safe: what is left stays queued, and goes out whole with the next call.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        while !self.outgoing.is_empty() {
+            match self.socket.try_write_vectored(&self.outgoing.slices()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.outgoing.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the buffer of the batch back, once it is flushed.
+    pub(super) fn release(&mut self) -> (Option<Buffer>, Range<usize>) {
+        self.outgoing.release()
+    }
+
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        self.socket.shutdown_write()
+    }
+
+    pub fn socket(&self) -> &Rc<Socket> {
+        &self.socket
+    }
+
+    fn queue_piece(&mut self, piece: Piece) -> Result<usize, Error> {
+        self.update_keys_if_due()?;
+        let framed = match &self.form {
+            Form::Plain => return Ok(self.queue_plain(piece)),
+            Form::Tls { framed, .. } => *framed,
+        };
+        match piece {
+            Piece::Frame(range) if framed => {
+                let len = range.len() - frame::HEADER;
+                self.seal_in_place(range)?;
+                Ok(len)
+            }
+            Piece::Frame(Range { start, end }) => {
+                self.seal_in_place(start + frame::HEADER..end)?;
+                Ok(end - start - frame::HEADER)
+            }
+            Piece::Slot(Range { start, end }) if framed => {
+                let framed = start - frame::HEADER..end;
+                let buffer = self.outgoing.buffer_mut().expect("a slot lies in the buffer of its batch");
+                buffer[framed.start..start].copy_from_slice(&frame::header(FrameKind::Data, end - start));
+                self.seal_in_place(framed)?;
+                Ok(end - start)
+            }
+            Piece::Slot(range) => {
+                let len = range.len();
+                self.seal_in_place(range)?;
+                Ok(len)
+            }
+            // There is room for a record's header alone: the one shape that is copied, for peers without frames.
+            Piece::Record(range) if framed => {
+                let buffer = self.outgoing.buffer_mut().expect("a record lies in the buffer of its batch");
+                let copy = Bytes::copy_from_slice(&buffer[range]);
+                for chunk in copy.chunks(MAX_DATA) {
+                    self.queue_copied(&[&frame::header(FrameKind::Data, chunk.len()), chunk])?;
+                }
+                Ok(copy.len())
+            }
+            Piece::Record(range) => {
+                let len = range.len();
+                self.seal_in_place(range)?;
+                Ok(len)
+            }
+            Piece::Assembled(bytes) => {
+                let header = frame::header(FrameKind::Data, bytes.len());
+                self.queue_copied(&[if framed { &header[..] } else { &[] }, &bytes])?;
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn queue_plain(&mut self, piece: Piece) -> usize {
+        let range = match piece {
+            Piece::Frame(Range { start, end }) => start + frame::HEADER..end,
+            Piece::Slot(range) | Piece::Record(range) => range,
+            Piece::Assembled(bytes) => {
+                let len = bytes.len();
+                self.outgoing.push_own(BytesMut::from(bytes));
+                return len;
+            }
+        };
+        let len = range.len();
+        self.outgoing.push_range(range);
+        len
+    }
+
+    fn seal_in_place(&mut self, payload: Range<usize>) -> Result<(), Error> {
+        let (Form::Tls { sealer, .. }, Some(buffer)) = (&mut self.form, self.outgoing.buffer_mut()) else {
+            unreachable!("only a TLS leg seals, and only what lies in the buffer of its batch")
+        };
+        let record = sealer.seal(buffer, payload).map_err(Error::seal)?;
+        self.outgoing.push_range(record);
+        Ok(())
+    }
+
+    /// Seals the parts, one after the other, as one record in memory of its own.
+    fn queue_copied(&mut self, parts: &[&[u8]]) -> Result<(), Error> {
+        self.update_keys_if_due()?;
+        let Form::Tls { sealer, .. } = &mut self.form else { unreachable!("frames are queued on framed legs alone") };
+        let len: usize = parts.iter().map(|p| p.len()).sum();
+        let mut slot = BytesMut::with_capacity(Sealer::HEAD + len + Sealer::TAIL);
+        slot.extend_from_slice(&[0; Sealer::HEAD]);
+        for part in parts {
+            slot.extend_from_slice(part);
+        }
+        slot.extend_from_slice(&[0; Sealer::TAIL]);
+        let record = sealer.seal(&mut slot, Sealer::HEAD..Sealer::HEAD + len).map_err(Error::seal)?;
+        slot.truncate(record.end);
+        self.outgoing.push_own(slot);
+        Ok(())
+    }
+
+    fn update_keys_if_due(&mut self) -> Result<(), Error> {
+        match &self.form {
+            Form::Tls { sealer, .. } if sealer.key_update_due() => self.queue_key_update(),
+            _ => Ok(()),
+        }
+    }
+
+    fn queue_key_update(&mut self) -> Result<(), Error> {
+        if let (Form::Tls { sealer, .. }, false) = (&mut self.form, self.ended) {
+            let mut out = BytesMut::new();
+            sealer.key_update(&mut out, false).map_err(Error::seal)?;
+            self.outgoing.push_own(out);
+        }
+        Ok(())
+    }
+}
