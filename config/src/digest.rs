@@ -62,13 +62,13 @@ attester = "sgx_ecdsa"
 [[route]]
 name = "b"
 listen = "127.0.0.1:1236"
-target = "tcp://127.0.0.1:1234"
+xfer = "tcp://127.0.0.1:1234"
 upstream = "attested"
 downstream = { tls = "mutual", policy = "p" }
 [[route]]
 name = "a"
 listen = "127.0.0.1:1237"
-target = "tcp://127.0.0.1:1234"
+xfer = "tcp://127.0.0.1:1234"
 upstream = "attested"
 downstream = "plain"
 [policy.p]

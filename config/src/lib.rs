@@ -8,7 +8,7 @@
 //! [[route]]
 //! name = "workload"
 //! listen = "127.0.0.1:1236"
-//! target = "tcp://127.0.0.1:1234"
+//! xfer = "tcp://127.0.0.1:1234"
 //! upstream = "attested"
 //! downstream = { tls = "attested", policy = "genuine-only" }
 //! "#;

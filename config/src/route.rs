@@ -138,7 +138,7 @@ fn read_route(table: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Op
     let name = table.required("name", "write `name = \"...\"`: it stands in logs and metrics");
     let name = name.and_then(|v| read_name(&v));
     let listen = table.required("listen", "write `listen = \"127.0.0.1:PORT\"`").and_then(|v| v.parsed::<Listen>());
-    let target = table.required("target", "write `target = \"tcp://HOST:PORT\"`").and_then(|v| v.parsed::<Target>());
+    let target = table.required("xfer", "write `xfer = \"tcp://HOST:PORT\"`").and_then(|v| v.parsed::<Target>());
     let upstream = read_upstream(table, policies);
     let downstream = read_downstream(table, policies);
     let role = table.get("role").and_then(|v| read_name(&v));
@@ -158,7 +158,7 @@ fn read_route(table: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Op
     if let (Some(target), Some(listen)) = (&target, &listen)
         && target.arrives_at(listen)
     {
-        table.mistake_at("target", "this is what the route itself listens on", "name the next hop or the workload");
+        table.mistake_at("xfer", "this is what the route itself listens on", "name the next hop or the workload");
     }
     let (upstream, downstream) = (upstream?, downstream?);
     Some(Route {

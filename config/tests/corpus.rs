@@ -65,7 +65,7 @@ fn ten_mistakes_are_ten_lines() {
 tests/invalid/ten_mistakes.toml:1: worker: unknown key; did you mean `workers`?
 tests/invalid/ten_mistakes.toml:4: attestation.attester: `sgx_epid` is no attester; there are sim, null, sgx_ecdsa, tdx_ecdsa, sev_snp, auto
 tests/invalid/ten_mistakes.toml:8: route[1].listen: `localhost` is a name, and a listener needs an address; write `0.0.0.0:1236`, `[::]:1236` or one address of this machine
-tests/invalid/ten_mistakes.toml:9: route[1].target: `db:0` has port 0; write the port that the target listens on
+tests/invalid/ten_mistakes.toml:9: route[1].xfer: `db:0` has port 0; write the port that the target listens on
 tests/invalid/ten_mistakes.toml:10: route[1].upstream: no policy for the evidence of the other side; write `upstream = { tls = "mutual", policy = "NAME" }`, the name of a `[policy.NAME]` or `genuine-only`
 tests/invalid/ten_mistakes.toml:11: route[1].downstream.policy: no policy is named `workloads`; there are workload, genuine-only
 tests/invalid/ten_mistakes.toml:13: route[2]: plain on both sides: nothing would be attested; write `upstream = "attested"` beside a workload, or an attested `downstream` beside a client
