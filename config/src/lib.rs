@@ -37,9 +37,9 @@ pub use attestation::{Attestation, AttesterKind, KindError, SimSettings, Verifie
 pub use bounds::{Deadlines, Limits};
 pub use config::{Config, LogFormat, LogSettings, load, parse};
 pub use duration::parse_duration;
-pub use flags::FlagConfig;
+pub use flags::{FlagConfig, ServerFlagConfig};
 pub use mistake::{Errors, Mistake, Origin};
-pub use policy::{GENUINE_ONLY, load_policy, parse_policy};
+pub use policy::{GENUINE_ONLY, is_name, load_policy, parse_policy};
 pub use recorded::{RecordMeta, RecordedHop, render_recorded};
 pub use route::{Downstream, Legacy, Route, Upstream};
 pub use summary::{Summary, check};

@@ -80,7 +80,7 @@ pub(crate) fn find_policy(policies: &BTreeMap<String, Arc<Policy>>, value: &Valu
 }
 
 /// Names of routes, policies and roles: they stand in logs, metrics and paths of files.
-pub(crate) fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 

@@ -7,6 +7,7 @@ pub mod accept;
 pub mod appraise;
 pub mod attestation;
 pub mod blocking;
+pub mod cli;
 pub mod client;
 pub mod close;
 pub mod connect;
