@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::snp::AmdBook;
 use super::{AppraisalError, Collateral, CollateralId, Root};
 use crate::Reason;
 
@@ -10,6 +11,7 @@ use crate::Reason;
 #[derive(Debug, Default)]
 pub struct CollateralBook {
     entries: RwLock<HashMap<(Root, CollateralId), Arc<Collateral>>>,
+    amd: AmdBook,
 }
 
 impl CollateralBook {
@@ -40,7 +42,12 @@ impl CollateralBook {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).get(&(root, id)).cloned()
     }
 
-    /// Everything that is kept, in no particular order.
+    /// What is at hand for SEV-SNP.
+    pub fn amd(&self) -> &AmdBook {
+        &self.amd
+    }
+
+    /// All of Intel's form that is kept, in no particular order.
     pub fn all(&self) -> Vec<(Root, Arc<Collateral>)> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.iter().map(|((root, _), collateral)| (*root, Arc::clone(collateral))).collect()

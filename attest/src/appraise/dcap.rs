@@ -173,8 +173,10 @@ fn appraised(claims: &QuoteClaims, root: Root, collateral: &Collateral, now: Tim
             smt: flag(pck.smt_enabled),
             dynamic: flag(pck.dynamic_platform),
             cached_keys: flag(pck.cached_keys),
+            snp: None,
         },
         collateral: collateral.digest(),
+        revocation_checked: true,
         appraised_at: now,
         expires: Timestamp(claims.earliest_expiration_date),
     }
