@@ -61,12 +61,7 @@ impl Appraiser {
 
     /// Appraises a quote or report without claims, cut to its own length. Nothing ties it to a key: that is the
     /// caller's to check.
-    pub fn appraise_quote(
-        &self,
-        tag: EvidenceTag,
-        quote: &[u8],
-        now: Timestamp,
-    ) -> Result<Appraised, AppraisalError> {
+    pub fn appraise_quote(&self, tag: EvidenceTag, quote: &[u8], now: Timestamp) -> Result<Appraised, AppraisalError> {
         self.appraise_form(tag, quote, now, |root, id| {
             self.book.get(root, id).ok_or_else(|| {
                 AppraisalError::new(Reason::Collateral, "collateral", format!("a set for {id}"), "none at hand")

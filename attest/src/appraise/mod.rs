@@ -184,8 +184,8 @@ fn printable(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    mod real;
+pub(crate) mod tests {
+    pub(crate) mod real;
     mod simulated;
     mod tamper;
 }

@@ -71,7 +71,8 @@ impl AmdBook {
         let chains = self.chains.read().unwrap_or_else(PoisonError::into_inner);
         let mut fitting = chains.iter().rev().filter(|kept| kept.vek.vouches_for(report).is_ok());
         let named = report.signing_key() == Some(SigningKey::Vcek) && !report.chip_is_masked();
-        let found = if named { fitting.next() } else { fitting.find(|kept| report.check_signature(&kept.vek.point).is_ok()) };
+        let found =
+            if named { fitting.next() } else { fitting.find(|kept| report.check_signature(&kept.vek.point).is_ok()) };
         found.map(|kept| Arc::clone(&kept.endorsements))
     }
 }

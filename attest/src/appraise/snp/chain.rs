@@ -15,11 +15,7 @@ use crate::evidence::SnpEndorsements;
 use crate::{Reason, Timestamp};
 
 /// Verifies the certificates under one of the roots.
-pub(super) fn verify(
-    endorsements: &SnpEndorsements,
-    roots: &[AmdRoot],
-    now: Timestamp,
-) -> Result<Vek, AppraisalError> {
+pub(super) fn verify(endorsements: &SnpEndorsements, roots: &[AmdRoot], now: Timestamp) -> Result<Vek, AppraisalError> {
     let intermediate = parse(&endorsements.ask)?;
     let (product, root) = root_of(intermediate.issuer(), roots)?;
     signed("the ASK or ASVK", &intermediate, &root)?;
@@ -58,11 +54,7 @@ pub(crate) struct Crl(Arc<[u8]>);
 
 impl Crl {
     /// Verifies a list under one of the roots. Returns whose it is.
-    pub(crate) fn verify(
-        der: &[u8],
-        roots: &[AmdRoot],
-        now: Timestamp,
-    ) -> Result<(SnpProduct, Self), AppraisalError> {
+    pub(crate) fn verify(der: &[u8], roots: &[AmdRoot], now: Timestamp) -> Result<(SnpProduct, Self), AppraisalError> {
         let crl = Self(der.into());
         let (product, _) = crl.check(roots, now)?;
         Ok((product, crl))
@@ -91,8 +83,11 @@ impl Crl {
         const WHAT: &str = "AMD's CRL";
         let bad = |expected: String, found: &str| AppraisalError::new(Reason::Collateral, WHAT, expected, found);
         let crl = parse_crl(&self.0)?;
-        let (product, root) = root_of(crl.issuer(), roots)
-            .map_err(|error| AppraisalError { reason: Reason::Collateral, what: WHAT.into(), ..error })?;
+        let (product, root) = root_of(crl.issuer(), roots).map_err(|error| AppraisalError {
+            reason: Reason::Collateral,
+            what: WHAT.into(),
+            ..error
+        })?;
         let same = crl.tbs_cert_list.signature == crl.signature_algorithm;
         let signature = &crl.signature_value.data;
         if !same || !pss(&root, &crl.signature_algorithm, crl.tbs_cert_list.as_ref(), signature) {

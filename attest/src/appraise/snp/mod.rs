@@ -105,10 +105,9 @@ impl Tcbs {
             current: read(report.current_tcb),
             launch: read(report.launch_tcb),
         };
-        for (what, low, high) in [
-            ("reported TCB", tcbs.reported, tcbs.committed),
-            ("committed TCB", tcbs.committed, tcbs.current),
-        ] {
+        for (what, low, high) in
+            [("reported TCB", tcbs.reported, tcbs.committed), ("committed TCB", tcbs.committed, tcbs.current)]
+        {
             if !high.at_least(&low) {
                 return Err(AppraisalError::new(Reason::TcbStatus, what, format!("{high} or lower"), low.to_string()));
             }
