@@ -16,11 +16,12 @@ use std::sync::Arc;
 pub use appraiser::Appraiser;
 pub use book::CollateralBook;
 pub use collateral::{Collateral, CollateralId, Epoch};
+pub(crate) use dcap::ParsedQuote;
 pub use dcap::collateral_id;
 pub use dcap_qvl::config::PckCa;
 pub use roots::TrustRoots;
 pub use tcb::TcbStatus;
-pub(crate) use x509::{certificate_key, certificate_window, pem_certificates};
+pub(crate) use x509::{certificate_key, certificate_window, parse, pem_certificates};
 
 use crate::evidence::{Evidence, Tee};
 use crate::{CollateralDigest, Reason, Timestamp};

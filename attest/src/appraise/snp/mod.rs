@@ -32,7 +32,7 @@ use crate::evidence::{SnpEndorsements, Tee};
 use crate::{CollateralDigest, Digest, Reason, Timestamp};
 
 /// Verifies a report with its certificates up to one of `roots`, and with a CRL of that root where there is one.
-pub(super) fn appraise(
+pub(crate) fn appraise(
     bytes: &[u8],
     endorsements: &SnpEndorsements,
     roots: &[AmdRoot],

@@ -236,7 +236,7 @@ fn a_chain_that_is_broken() {
     };
     signature(&vcek, &CaSpec { ca: false, ..above.clone() }, "the ASK or ASVK");
     signature(&vcek, &CaSpec { key_usage: 0x80, ..above.clone() }, "the ASK or ASVK");
-    signature(&vcek, &CaSpec { subject: "SEV-Rome".into(), ..above.clone() }, "the VCEK or VLEK");
+    signature(&vcek, &CaSpec { subject: "SEV-Rome".into(), ..above }, "the VCEK or VLEK");
     let subject = VekSpec { subject: "SEV-VLEK".into(), ..vcek.clone() };
     signature(&subject, &above, "the VCEK or VLEK");
     // The CA for VLEKs may not certify a chip.
@@ -250,7 +250,7 @@ fn a_chain_that_is_broken() {
             VekSpec { window: (Timestamp(NOW.0 + 1), Timestamp(NOW.0 + YEAR)), ..vcek.clone() },
             above.clone(),
         ),
-        ("the ASK or ASVK", vcek.clone(), CaSpec { window: (Timestamp(1), Timestamp(NOW.0 - 1)), ..above.clone() }),
+        ("the ASK or ASVK", vcek.clone(), CaSpec { window: (Timestamp(1), Timestamp(NOW.0 - 1)), ..above }),
     ] {
         let error = with_chain(&vcek, &vek, &ca);
         assert_eq!((error.reason, error.what.as_str()), (Reason::Expired, what), "{error}");
@@ -340,7 +340,7 @@ fn through_the_appraiser() {
     use crate::appraise::Appraise as _;
     let amd = TestAmd::shared();
     let roots = TrustRoots::intel().with_amd(amd.roots());
-    let appraiser = Appraiser::new(roots.clone(), Arc::new(CollateralBook::new()));
+    let appraiser = Appraiser::new(roots, Arc::new(CollateralBook::new()));
     let vcek = VekSpec::vcek(SnpProduct::Milan);
     let plain = evidence(&vcek, false);
     let error = appraiser.appraise(&plain, NOW).unwrap_err();

@@ -13,7 +13,7 @@ use crate::policy::{HopPlace, Policy, PolicyError, Verdict};
 use crate::{Reason, Timestamp};
 
 /// The folder `sample/` of the package dcap-qvl, wherever cargo keeps it.
-pub(super) fn samples() -> &'static Path {
+pub(crate) fn samples() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
