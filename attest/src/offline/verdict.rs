@@ -197,14 +197,16 @@ impl Judge<'_> {
             let at_hand = if at_hand.is_empty() { "none".into() } else { at_hand.join(", ") };
             could_not_try(format!("collateral for {} is needed; at hand: {at_hand}", parsed.id))
         })?;
-        set.verify(root_der, self.at).map_err(|e| Failure {
-            outcome: Outcome::CouldNotTry,
-            reason: e.reason,
-            message: format!("the collateral is not usable: {e}"),
-        })?;
         let book = CollateralBook::new();
         book.insert(parsed.root, Arc::new(set.clone())).map_err(|e| failed(&e))?;
-        Appraiser::new(self.roots.clone(), Arc::new(book)).appraise_quote(tag, quote, self.at).map_err(|e| failed(&e))
+        let appraiser = Appraiser::new(self.roots.clone(), Arc::new(book));
+        appraiser.appraise_quote(tag, quote, self.at).map_err(|error| {
+            // Not asked before: a set may lack a chain that the quote itself brings.
+            let stale = self.at > set.expires()
+                || set.verify(root_der, self.at).is_err_and(|error| error.reason == Reason::Expired);
+            let outcome = if error.reason == Reason::Expired && stale { Outcome::CouldNotTry } else { outcome(&error) };
+            Failure { outcome, reason: error.reason, message: error.to_string() }
+        })
     }
 
     /// With the certificates of the files and those that came along; the first chain that fits decides.
@@ -305,10 +307,13 @@ fn without_pck_certificate(quote: &[u8]) -> Option<String> {
     ))
 }
 
-/// A refusal of appraisal: what is wrong with what lies beside the evidence says nothing of the evidence.
 fn failed(error: &AppraisalError) -> Failure {
-    let outcome = if error.reason == Reason::Collateral { Outcome::CouldNotTry } else { Outcome::Refused };
-    Failure { outcome, reason: error.reason, message: error.to_string() }
+    Failure { outcome: outcome(error), reason: error.reason, message: error.to_string() }
+}
+
+/// Of a refusal of appraisal: what is wrong with what lies beside the evidence says nothing of the evidence.
+fn outcome(error: &AppraisalError) -> Outcome {
+    if error.reason == Reason::Collateral { Outcome::CouldNotTry } else { Outcome::Refused }
 }
 
 fn refused(reason: Reason, error: &dyn Error) -> Failure {
