@@ -11,12 +11,18 @@ use crate::Reason;
 #[derive(Debug, Default)]
 pub struct CollateralBook {
     entries: RwLock<HashMap<(Root, CollateralId), Arc<Collateral>>>,
+    /// For SEV-SNP, whose collateral has another form.
     amd: AmdBook,
 }
 
 impl CollateralBook {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What is at hand for SEV-SNP.
+    pub fn amd(&self) -> &AmdBook {
+        &self.amd
     }
 
     /// Keeps `collateral` for appraisal under `root`, in the place of an older set. An older set than the one at
@@ -42,12 +48,7 @@ impl CollateralBook {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).get(&(root, id)).cloned()
     }
 
-    /// What is at hand for SEV-SNP.
-    pub fn amd(&self) -> &AmdBook {
-        &self.amd
-    }
-
-    /// All of Intel's form that is kept, in no particular order.
+    /// Everything that is kept, in no particular order.
     pub fn all(&self) -> Vec<(Root, Arc<Collateral>)> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.iter().map(|((root, _), collateral)| (*root, Arc::clone(collateral))).collect()
