@@ -141,7 +141,7 @@ fn what_the_simulated_attester_states() {
 fn a_file_takes_the_place_of_the_flags() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hop.toml");
-    let text = "[[route]]\nname = \"a\"\nlisten = \"127.0.0.1:1236\"\ntarget = \"h:1\"\nupstream = \"attested\"\ndownstream = \"plain\"\n";
+    let text = "[[route]]\nname = \"a\"\nlisten = \"127.0.0.1:1236\"\nxfer = \"h:1\"\nupstream = \"attested\"\ndownstream = \"plain\"\n";
     fs::write(&file, text).unwrap();
     let path = file.display();
     let (config, _) = run(&format!("inclavared --config {path} --log-level debug --log-format json"));
