@@ -33,7 +33,7 @@ fn signing_key(report: &[u8]) -> Option<SigningKey> {
     }
 }
 
-fn find<'a>(table: &'a [u8], guid: u128) -> Option<&'a [u8]> {
+fn find(table: &[u8], guid: u128) -> Option<&[u8]> {
     for entry in table.chunks_exact(ENTRY) {
         let (found, place) = entry.split_at(16);
         let (offset, len) = place.split_at(4);
