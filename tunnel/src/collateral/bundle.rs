@@ -230,7 +230,7 @@ mod tests {
         }
         assert!(matches!(Bundle::parse(b"{").unwrap_err(), BundleError::Form(_)));
         assert!(matches!(Bundle::load(Path::new("/nonexistent/b.json")).unwrap_err(), BundleError::Io { .. }));
-        let tampered = json.replacen("UpToDate", "OutOfDat", 1);
+        let tampered = json.replacen("UpToDate", "Revoked", 1);
         let tampered = Bundle::parse(tampered.as_bytes()).unwrap();
         assert_eq!(reason(tampered.verify(&roots, NOW).unwrap_err()), Reason::Collateral);
     }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::Part;
 use inclavared_attest::Timestamp;
 use inclavared_attest::appraise::Collateral;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
@@ -16,6 +17,17 @@ impl Freshness {
     pub(super) fn of(collateral: &Collateral) -> Self {
         let set = collateral.as_set();
         Self([document(&set.tcb_info), document(&set.qe_identity), crl(&set.pck_crl), crl(&set.root_ca_crl)])
+    }
+
+    /// How new one part is.
+    pub(super) fn age(&self, part: Part) -> Age {
+        let [tcb_info, qe_identity, pck_crl, root_crl] = self.0;
+        match part {
+            Part::TcbInfo { .. } => tcb_info,
+            Part::QeIdentity(_) => qe_identity,
+            Part::PckCrl(_) => pck_crl,
+            Part::RootCaCrl => root_crl,
+        }
     }
 
     /// The first part that is older than the same part of `known`, in words.
@@ -41,7 +53,7 @@ const PARTS: [&str; 4] = ["TCB info", "QE identity", "PCK CRL", "root CA CRL"];
 
 /// `Ord` goes from old to new. CRLs have a number as well, but Intel's counts in 160-bit integers from 1 and is 1 still.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Age {
+pub(super) struct Age {
     number: u32,
     issued: Timestamp,
 }

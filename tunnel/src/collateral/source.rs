@@ -11,6 +11,7 @@ use inclavared_attest::appraise::{Collateral, PckCa};
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::sim::SimPlatform;
 
+use super::freshness::Freshness;
 use super::{Clock, CollateralError, FetchError, Part, PartAnswer};
 
 /// Answers for one root of trust: parts of two roots never stand beside each other.
@@ -101,7 +102,8 @@ impl CollateralSource for StaticSource {
     }
 }
 
-/// A part from the newest set that has it.
+/// A part from the set that has it newest. Of two that are as new it is always the same one: to whoever keeps it, another
+/// would look like a change.
 pub(super) fn part_of<'a>(
     sets: impl IntoIterator<Item = &'a Arc<Collateral>>,
     part: Part,
@@ -114,7 +116,7 @@ pub(super) fn part_of<'a>(
         Part::RootCaCrl => true,
     };
     let fitting = sets.into_iter().filter(|set| set.expires() > now && fits(set));
-    let set = fitting.max_by_key(|set| set.epoch())?.as_set();
+    let set = fitting.max_by_key(|set| (Freshness::of(set).age(part), set.digest()))?.as_set();
     let answer = |body: &[u8], signature: &[u8], chain: &str| PartAnswer {
         body: Bytes::copy_from_slice(body),
         signature: signature.to_vec(),
