@@ -22,6 +22,7 @@ mod part;
 mod pccs;
 mod qcnl;
 mod settings;
+mod simulated;
 mod source;
 
 pub use bundle::{Bundle, BundleError};
@@ -33,4 +34,5 @@ pub use part::{Part, PartAnswer};
 pub use pccs::{PccsSettings, serve};
 pub use qcnl::{Qcnl, QcnlError};
 pub use settings::{CacheSettings, Clock, CollateralSettings, FetchSettings, TcbUpdate, TlsTrust, TrustError};
+pub use simulated::SimulatedSource;
 pub use source::{CollateralSource, PckAnswer, PckRequest, SourceError, SourceFuture, StaticSource};

@@ -18,9 +18,11 @@ pub struct Qcnl {
     pub collateral_service: Option<String>,
     /// Whether the certificate of the service is checked.
     pub use_secure_cert: Option<bool>,
+    /// Read, and used for nothing: tries here are bounded by deadlines.
     pub retry_times: Option<u32>,
     pub retry_delay: Option<Duration>,
     pub verify_collateral_cache_expire_hours: Option<u32>,
+    /// Of PCK certificates: read, and used for nothing.
     pub local_cache_only: Option<bool>,
     pub tcb_update: Option<TcbUpdate>,
     /// For the log: keys that mean nothing here, values that were read as another.

@@ -8,8 +8,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use inclavared_attest::Timestamp;
 use inclavared_attest::appraise::{Collateral, PckCa};
-use inclavared_attest::evidence::Tee;
-use inclavared_attest::sim::SimPlatform;
 
 use super::freshness::Freshness;
 use super::{Clock, CollateralError, FetchError, Part, PartAnswer};
@@ -77,7 +75,7 @@ impl From<CollateralError> for SourceError {
     }
 }
 
-/// Sets that are at hand: a bundle's, a simulated platform's. What has expired is not handed out.
+/// Sets that are at hand: a bundle's. What has expired is not handed out.
 #[derive(Debug)]
 pub struct StaticSource {
     sets: Vec<Arc<Collateral>>,
@@ -88,11 +86,6 @@ impl StaticSource {
     /// Every set has to belong to the same root.
     pub fn new(sets: Vec<Arc<Collateral>>, clock: Clock) -> Self {
         Self { sets, clock }
-    }
-
-    pub fn simulated(platform: &SimPlatform, clock: Clock) -> Self {
-        let sets = [Tee::Sgx, Tee::Tdx].into_iter().filter_map(|tee| platform.collateral(tee).cloned());
-        Self::new(sets.map(Arc::new).collect(), clock)
     }
 }
 

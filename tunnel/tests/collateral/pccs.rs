@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use inclavared_attest::appraise::Root;
 use inclavared_attest::evidence::Tee;
-use inclavared_tunnel::collateral::{CollateralService, Fetcher, PccsSettings};
+use inclavared_tunnel::collateral::{Clock, CollateralService, Fetcher, PccsSettings, SimulatedSource};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -122,6 +122,29 @@ async fn the_codes_of_what_is_refused() {
     // What has expired is not handed out.
     world.set_clock(world.platform.expires());
     assert_eq!(get(pccs.address, "/sgx/certification/v4/rootcacrl").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_pck_certificate_of_the_simulated_machine() {
+    let world = World::new();
+    let platform = Arc::new(world.platform);
+    let source = Arc::new(SimulatedSource::new(&platform, Clock::new(|| NOW)));
+    let (address, _server) = start(source, PccsSettings::default()).await;
+    let path = |svn: &str, pce: &str| {
+        format!("/sgx/certification/v4/pckcert?encrypted_ppid=00&cpusvn={}&pcesvn=ffff&pceid={pce}", svn.repeat(16))
+    };
+    let got = get(address, &path("ff", "0000")).await;
+    assert_eq!(got.status, 200);
+    let body = String::from_utf8(got.body.clone()).unwrap();
+    assert_eq!(body.matches("BEGIN CERTIFICATE").count(), 1);
+    assert_eq!(got.header("SGX-FMSPC"), Some(&*hex::encode_upper(platform.fmspc())));
+    assert_eq!(got.header("SGX-PCK-Certificate-CA-Type"), Some("platform"));
+    assert_eq!(got.header("SGX-TCBm").unwrap().len(), 36);
+    let chain = got.header("SGX-PCK-Certificate-Issuer-Chain").unwrap();
+    assert_eq!(chain.matches("BEGIN%20CERTIFICATE").count(), 2);
+    assert_eq!(get(address, &path("00", "0000")).await.status, 404, "a TCB below");
+    assert_eq!(get(address, &path("ff", "0100")).await.status, 404, "another PCE");
+    assert_eq!(get(address, "/sgx/certification/v4/rootcacrl").await.status, 200);
 }
 
 #[tokio::test]
