@@ -10,9 +10,9 @@ pub mod blocking;
 pub mod cli;
 pub mod client;
 pub mod close;
+pub mod collateral;
 pub mod connect;
 pub mod connection;
-
 pub mod demo;
 pub mod error;
 pub mod frame;

@@ -48,6 +48,11 @@ impl CollateralBook {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).get(&(root, id)).cloned()
     }
 
+    /// Lets go of a set: what is bounded has to make room. It says nothing of how old the next set may be.
+    pub fn remove(&self, root: Root, id: CollateralId) -> Option<Arc<Collateral>> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(&(root, id))
+    }
+
     /// Everything that is kept, in no particular order.
     pub fn all(&self) -> Vec<(Root, Arc<Collateral>)> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
@@ -77,5 +82,8 @@ mod tests {
         assert_eq!(book.get(Root::Simulated, new.id()).unwrap().digest(), new.digest());
         assert!(book.get(Root::Intel, new.id()).is_none());
         assert_eq!(book.all().len(), 1);
+        assert!(book.remove(Root::Intel, new.id()).is_none());
+        assert!(book.remove(Root::Simulated, new.id()).is_some());
+        assert!(book.all().is_empty());
     }
 }
