@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
-use inclavared_config::{Config, Listen};
+use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -93,16 +93,20 @@ enum Phase {
 }
 
 /// The node alone, for a program that verifies and does not listen.
-pub fn node(config: &Config, ended: Box<dyn Fn(&Report) + Send + Sync>) -> Result<(Node, Runtime), StartError> {
-    let (pool, blocking) = BlockingPool::new(config.limits.blocking_threads, config.limits.blocking_queue)
+pub fn node(
+    attestation: &Attestation,
+    limits: &Limits,
+    deadlines: &Deadlines,
+    ended: Box<dyn Fn(&Report) + Send + Sync>,
+) -> Result<(Node, Runtime), StartError> {
+    let (pool, blocking) = BlockingPool::new(limits.blocking_threads, limits.blocking_queue)
         .map_err(|source| StartError::Thread { what: "pool of threads", source })?;
-    let verifier =
-        Verifier { appraiser: attestation::appraiser(&config.attestation)?, pool, limit: config.deadlines.appraisal };
+    let verifier = Verifier { appraiser: attestation::appraiser(attestation)?, pool, limit: deadlines.appraisal };
     let node = Node {
         provider: handshake::provider(),
         verifier,
-        deadlines: config.deadlines.clone(),
-        gates: Gates::new(&config.limits),
+        deadlines: deadlines.clone(),
+        gates: Gates::new(limits),
         ended,
     };
     Ok((node, blocking))
@@ -113,7 +117,7 @@ impl Process {
     pub fn start(setup: Setup) -> Result<Self, StartError> {
         let Setup { config, workload, ended } = setup;
         crate::accept::raise_descriptor_limit();
-        let (node, blocking) = node(&config, ended)?;
+        let (node, blocking) = node(&config.attestation, &config.limits, &config.deadlines, ended)?;
         let routes = routes(&config, workload)?;
         let bound = config
             .routes

@@ -31,7 +31,12 @@ fn a_chain_of_three_shows_its_path() {
     let start_config = |config: Config, workload: Option<Arc<dyn Workload>>| {
         let reports = Arc::clone(&reports);
         let ended = Box::new(move |report: &inclavared_tunnel::connection::Report| {
-            reports.lock().unwrap().push(format!("{} {:?} {:?}", report.route.route.role, report.counters, report.result.as_ref().map(|c| c.reason).map_err(|e| e.one_line())));
+            reports.lock().unwrap().push(format!(
+                "{} {:?} {:?}",
+                report.route.route.role,
+                report.counters,
+                report.result.as_ref().map(|c| c.reason).map_err(|e| e.one_line())
+            ));
         });
         Process::start(Setup { config, workload, ended }).unwrap()
     };
@@ -40,7 +45,7 @@ fn a_chain_of_three_shows_its_path() {
         if workload {
             config.routes[0].role = "workload".into();
         }
-        start_config(config, workload.then(|| Arc::new(Echo) as _))
+        start_config(config, workload.then(|| Arc::new(Echo::default()) as _))
     };
     let address = |process: &Process| process.addresses()[0].1.to_string();
     let workload = start("127.0.0.1:9", true);
@@ -49,11 +54,12 @@ fn a_chain_of_three_shows_its_path() {
 
     let config = config(&platform, "127.0.0.1:9");
     let policy = Arc::clone(config.routes[0].downstream.policy().unwrap());
-    let (node, _blocking) = process::node(&config, Box::new(|_| {})).unwrap();
+    let (node, _blocking) =
+        process::node(&config.attestation, &config.limits, &config.deadlines, Box::new(|_| {})).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let target: Target = address(&ingress).parse().unwrap();
     runtime.block_on(async {
-        let verified = client::verify(&node, &target, &policy).await.unwrap();
+        let verified = client::verify(&node, &target, &policy, None).await.unwrap();
         assert_eq!(verified.path().hops.len(), 3);
         let roles: Vec<_> = verified.path().hops.iter().map(|hop| hop.role.as_str()).collect();
         assert_eq!(roles, ["relay", "relay", "workload"]);

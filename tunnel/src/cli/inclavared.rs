@@ -75,7 +75,7 @@ enum Command {
     /// Run a chain on a simulated platform and verify it end to end
     Demo {
         /// Hops of the path, the workload included
-        #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
+        #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=8))]
         hops: u8,
         /// Show the path as JSON
         #[arg(long)]
@@ -137,13 +137,13 @@ struct RunArgs {
 impl RunArgs {
     fn meaning(&self) -> Result<Parsed<Inclavared>, CliError> {
         match (&self.config, &self.connect) {
-            (Some(file), _) => self.from_file(file),
+            (Some(file), _) => self.by_file(file),
             (None, Some(address)) => self.client(address),
-            (None, None) => self.from_flags(),
+            (None, None) => self.by_flags(),
         }
     }
 
-    fn from_file(&self, file: &Path) -> Result<Parsed<Inclavared>, CliError> {
+    fn by_file(&self, file: &Path) -> Result<Parsed<Inclavared>, CliError> {
         let mut mistakes = Mistakes::default();
         let typed = self.typed();
         if !typed.is_empty() {
@@ -174,7 +174,7 @@ impl RunArgs {
         Ok(Parsed { what, log, notes: self.notes([notes, more].concat()) })
     }
 
-    fn from_flags(&self) -> Result<Parsed<Inclavared>, CliError> {
+    fn by_flags(&self) -> Result<Parsed<Inclavared>, CliError> {
         let mut mistakes = Mistakes::default();
         let (listen, target) = match (&self.listen, &self.xfer) {
             (None, None) => {

@@ -1,0 +1,114 @@
+//! The verifier of the relying party.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use inclavared_config::Listen;
+use inclavared_tunnel::cli::{Parsed, Shelter, Verification, init_logging};
+use inclavared_tunnel::connection::Report;
+use inclavared_tunnel::process::{Process, Setup};
+use inclavared_tunnel::relying_party::{RelyingParty, forwarding};
+use inclavared_tunnel::report;
+use inclavared_tunnel::signals::EndAsked;
+
+fn main() -> ExitCode {
+    let Parsed { what, log, notes } = match Shelter::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(error) => return error.report(),
+    };
+    let done = init_logging(&log).context("the log").and_then(|()| {
+        notes.iter().for_each(|note| tracing::info!("{note}"));
+        match what {
+            Shelter::RemoteAttestation { path, json } => remote_attestation(path, json),
+            Shelter::Record { path, out, overwrite, name } => record(path, out.as_deref(), overwrite, &name),
+            Shelter::Forward { path, listen, json } => forward(&path, listen, json),
+        }
+    });
+    done.unwrap_or_else(|error| {
+        eprintln!("shelter: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Verifies the path and says what was found: exit status 0 if it is accepted, 1 if not.
+fn remote_attestation(path: Verification, json: bool) -> anyhow::Result<ExitCode> {
+    let compared = path.policy.name != inclavared_config::GENUINE_ONLY;
+    let verified = RelyingParty::new(path).map_err(report::Failure::from).and_then(|party| {
+        let verify = party.verify(async |verified| {
+            let path = Arc::clone(verified.path());
+            verified.leave().await;
+            Ok(path)
+        });
+        verify.map_err(report::Failure::from)
+    });
+    match verified {
+        Ok(path) if json => writeln!(std::io::stdout(), "{:#}", report::json(&path))?,
+        Ok(path) => write!(std::io::stdout(), "{}", report::success(&path, compared))?,
+        Err(failure) => {
+            if json {
+                writeln!(std::io::stdout(), "{:#}", failure.json())?;
+            }
+            eprintln!("{}", failure.text());
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Verifies the path and writes what was measured as a policy.
+fn record(path: Verification, out: Option<&Path>, overwrite: bool, name: &str) -> anyhow::Result<ExitCode> {
+    let party = RelyingParty::new(path)?;
+    let verified = party.verify(async |verified| {
+        let path = Arc::clone(verified.path());
+        verified.leave().await;
+        Ok(path)
+    });
+    let verified = match verified {
+        Ok(verified) => verified,
+        Err(error) => {
+            eprintln!("{}", report::Failure::from(error).text());
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let text = report::recorded(&verified, party.path(), name);
+    let Some(out) = out else {
+        write!(std::io::stdout(), "{text}")?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut options = OpenOptions::new();
+    options.write(true);
+    if overwrite {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
+    let mut file = options.open(out).with_context(|| {
+        format!("writing {}: choose another name, or `--force` to overwrite what is there", out.display())
+    })?;
+    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", out.display()))?;
+    println!("{} hops recorded in {}: use it with `--policy {0}`", verified.hops.len(), out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Carries local streams through the path, each verified by itself, and prints the receipt of each.
+fn forward(path: &Verification, listen: Listen, json: bool) -> anyhow::Result<ExitCode> {
+    let ended = move |report: &Report| {
+        let line = if json { report::receipt_json(report).to_string() } else { report::receipt(report) };
+        // Whoever reads the receipts may have gone; the streams go on.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    };
+    let config = forwarding(path, listen)?;
+    let process = Process::start(Setup { config, workload: None, ended: Box::new(ended) })?;
+    for (route, address) in process.addresses() {
+        tracing::info!(route, %address, "listening");
+        eprintln!("listening on {address}, to {}", path.target);
+    }
+    let end = EndAsked::default();
+    end.wait().context("waiting for a signal")?;
+    process.shutdown(|| end.at_once());
+    Ok(ExitCode::SUCCESS)
+}
