@@ -40,6 +40,6 @@ pub use duration::parse_duration;
 pub use flags::{FlagConfig, ServerFlagConfig};
 pub use mistake::{Errors, Mistake, Origin};
 pub use policy::{GENUINE_ONLY, is_name, load_policy, parse_policy};
-pub use recorded::{RecordMeta, RecordedHop, render_recorded};
+pub use recorded::{RecordMeta, RecordedHop, render_recorded, render_recorded_path};
 pub use route::{Downstream, Legacy, Route, Upstream};
 pub use summary::{Summary, check};

@@ -184,6 +184,7 @@ fn appraised(code: CodeIdentity) -> Appraised {
         tcb_date: NOW,
         advisories: Vec::new(),
         platform: Platform::default(),
+        revocation_checked: true,
         collateral: CollateralDigest::of(b"collateral"),
         appraised_at: NOW,
         expires: NOW.plus(Duration::from_secs(600)),

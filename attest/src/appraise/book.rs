@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::snp::AmdBook;
 use super::{AppraisalError, Collateral, CollateralId, Root};
 use crate::Reason;
 
@@ -10,11 +11,18 @@ use crate::Reason;
 #[derive(Debug, Default)]
 pub struct CollateralBook {
     entries: RwLock<HashMap<(Root, CollateralId), Arc<Collateral>>>,
+    /// For SEV-SNP, whose collateral has another form.
+    amd: AmdBook,
 }
 
 impl CollateralBook {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What is at hand for SEV-SNP.
+    pub fn amd(&self) -> &AmdBook {
+        &self.amd
     }
 
     /// Keeps `collateral` for appraisal under `root`, in the place of an older set. An older set than the one at

@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use inclavared_attest::Timestamp;
 use inclavared_config::Listen;
 use inclavared_tunnel::cli::{Parsed, Shelter, Verification, init_logging};
 use inclavared_tunnel::connection::Report;
 use inclavared_tunnel::process::{Process, Setup};
 use inclavared_tunnel::relying_party::{RelyingParty, forwarding};
-use inclavared_tunnel::report;
+use inclavared_tunnel::report::{self, Finding, Recording};
 use inclavared_tunnel::signals::EndAsked;
 
 fn main() -> ExitCode {
@@ -36,23 +37,26 @@ fn main() -> ExitCode {
 
 /// Verifies the path and says what was found: exit status 0 if it is accepted, 1 if not.
 fn remote_attestation(path: Verification, json: bool) -> anyhow::Result<ExitCode> {
-    let compared = path.policy.name != inclavared_config::GENUINE_ONLY;
-    let verified = RelyingParty::new(path).map_err(report::Failure::from).and_then(|party| {
+    let verified = RelyingParty::new(path).map_err(|error| Finding::from(&error)).and_then(|party| {
         let verify = party.verify(async |verified| {
             let path = Arc::clone(verified.path());
             verified.leave().await;
             Ok(path)
         });
-        verify.map_err(report::Failure::from)
+        verify.map_err(|error| Finding::from(&error))
     });
     match verified {
-        Ok(path) if json => writeln!(std::io::stdout(), "{:#}", report::json(&path))?,
-        Ok(path) => write!(std::io::stdout(), "{}", report::success(&path, compared))?,
-        Err(failure) => {
+        Ok(path) if json => {
+            let value = report::path_json(&path, Timestamp::now());
+            writeln!(std::io::stdout(), "{}", report::json_line(&value))?;
+        }
+        Ok(path) => write!(std::io::stdout(), "{}", report::success(&path, Timestamp::now()))?,
+        Err(finding) => {
             if json {
-                writeln!(std::io::stdout(), "{:#}", failure.json())?;
+                let value = report::failure_json(&finding);
+                writeln!(std::io::stdout(), "{}", report::json_line(&value))?;
             }
-            eprintln!("{}", failure.text());
+            eprint!("{}", report::failure(&finding));
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -70,11 +74,13 @@ fn record(path: Verification, out: Option<&Path>, overwrite: bool, name: &str) -
     let verified = match verified {
         Ok(verified) => verified,
         Err(error) => {
-            eprintln!("{}", report::Failure::from(error).text());
+            eprint!("{}", report::failure(&Finding::from(&error)));
             return Ok(ExitCode::FAILURE);
         }
     };
-    let text = report::recorded(&verified, party.path(), name);
+    let Verification { target, policy, .. } = party.path();
+    let recording = Recording { name, address: &target.to_string(), at: Timestamp::now(), policy };
+    let text = report::recorded(&verified, &recording);
     let Some(out) = out else {
         write!(std::io::stdout(), "{text}")?;
         return Ok(ExitCode::SUCCESS);
@@ -97,7 +103,7 @@ fn record(path: Verification, out: Option<&Path>, overwrite: bool, name: &str) -
 /// Carries local streams through the path, each verified by itself, and prints the receipt of each.
 fn forward(path: &Verification, listen: Listen, json: bool) -> anyhow::Result<ExitCode> {
     let ended = move |report: &Report| {
-        let line = if json { report::receipt_json(report).to_string() } else { report::receipt(report) };
+        let line = if json { report::json_line(&report::stream_json(report)) } else { report::stream_line(report) };
         // Whoever reads the receipts may have gone; the streams go on.
         let _ = writeln!(std::io::stdout(), "{line}");
     };

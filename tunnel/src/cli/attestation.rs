@@ -12,22 +12,22 @@ use super::Mistakes;
 
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct AttestationArgs {
-    /// What makes this process's evidence: auto, sgx_ecdsa, tdx_ecdsa, sev_snp, sim or null [default: auto]
+    /// Makes evidence: auto, sgx_ecdsa, tdx_ecdsa, sev_snp, sim or null
     #[arg(long, value_name = "TYPE")]
     attester: Option<String>,
-    /// What appraises peers: auto, sgx_ecdsa, sgx_ecdsa_qve, tdx_ecdsa, sev_snp, sim or null [default: auto]
+    /// Appraises peers' evidence: the same names, and sgx_ecdsa_qve
     #[arg(long, value_name = "TYPE")]
     verifier: Option<String>,
-    /// The policy for peers' evidence: a file that holds one policy, or FILE#NAME [default: genuine-only]
+    /// The policy for peers' evidence [default: genuine-only]
     #[arg(long, value_name = "FILE[#NAME]")]
     policy: Option<String>,
     /// The folder of the simulated platform
     #[arg(long, value_name = "DIR")]
     platform: Option<PathBuf>,
-    /// Accepted as the original's; rustls serves TLS 1.3, whatever is named
+    /// Accepted; rustls serves TLS 1.3, whatever is named
     #[arg(long, value_name = "TYPE")]
     tls: Option<String>,
-    /// Accepted as the original's; aws-lc serves the ciphers, whatever is named
+    /// Accepted; aws-lc serves, whatever is named
     #[arg(long, value_name = "TYPE")]
     crypto: Option<String>,
     #[command(flatten)]
@@ -50,8 +50,10 @@ struct SimArgs {
     /// 64 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     sim_mrsigner: Option<String>,
+    /// The product's number
     #[arg(long, value_name = "NUMBER")]
     sim_isvprodid: Option<String>,
+    /// The security version
     #[arg(long, value_name = "NUMBER")]
     sim_isvsvn: Option<String>,
     /// 96 hexadecimal digits
@@ -60,7 +62,7 @@ struct SimArgs {
     /// A TCB status: UpToDate, OutOfDate, ...
     #[arg(long, value_name = "STATUS")]
     sim_tcb: Option<String>,
-    /// The name of the machine; quotes of one name come from one machine
+    /// The machine's name; quotes of one name come from one machine
     #[arg(long, value_name = "WORD")]
     sim_machine: Option<String>,
     /// A debug enclave or TD

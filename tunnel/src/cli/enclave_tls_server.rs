@@ -52,6 +52,7 @@ struct ServerArgs {
     /// Where to listen
     #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     ip: String,
+    /// The port to listen on
     #[arg(short, long, value_name = "PORT", default_value = "1234")]
     port: String,
     /// Demand evidence of clients, too
@@ -69,13 +70,13 @@ struct ServerArgs {
     /// Hand the bytes to a plain server, in place of the greeting
     #[arg(long, value_name = "ADDRESS")]
     xfer: Option<String>,
+    /// Print the version
+    #[arg(long, action = clap::ArgAction::Version)]
+    version: (),
     #[command(flatten)]
     attestation: AttestationArgs,
     #[command(flatten)]
     log: LogArgs,
-    /// Print the version
-    #[arg(long, action = clap::ArgAction::Version)]
-    version: (),
 }
 
 impl ServerArgs {

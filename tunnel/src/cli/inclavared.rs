@@ -125,11 +125,11 @@ struct RunArgs {
     /// What this hop calls itself in its evidence [default: relay]
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
-    #[command(flatten)]
-    attestation: AttestationArgs,
     /// Accepted as the original's; no stub enclave is loaded
     #[arg(short, long, value_name = "FILE")]
     enclave: Option<PathBuf>,
+    #[command(flatten)]
+    attestation: AttestationArgs,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -137,13 +137,13 @@ struct RunArgs {
 impl RunArgs {
     fn meaning(&self) -> Result<Parsed<Inclavared>, CliError> {
         match (&self.config, &self.connect) {
-            (Some(file), _) => self.by_file(file),
+            (Some(file), _) => self.of_file(file),
             (None, Some(address)) => self.client(address),
-            (None, None) => self.by_flags(),
+            (None, None) => self.of_flags(),
         }
     }
 
-    fn by_file(&self, file: &Path) -> Result<Parsed<Inclavared>, CliError> {
+    fn of_file(&self, file: &Path) -> Result<Parsed<Inclavared>, CliError> {
         let mut mistakes = Mistakes::default();
         let typed = self.typed();
         if !typed.is_empty() {
@@ -174,7 +174,7 @@ impl RunArgs {
         Ok(Parsed { what, log, notes: self.notes([notes, more].concat()) })
     }
 
-    fn by_flags(&self) -> Result<Parsed<Inclavared>, CliError> {
+    fn of_flags(&self) -> Result<Parsed<Inclavared>, CliError> {
         let mut mistakes = Mistakes::default();
         let (listen, target) = match (&self.listen, &self.xfer) {
             (None, None) => {

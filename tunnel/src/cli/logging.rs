@@ -32,7 +32,7 @@ pub enum LogError {
 /// `--log-level` and `--log-format`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct LogArgs {
-    /// off, error, warn, info, debug, trace, or a filter such as `inclavared_tunnel=debug,info`
+    /// off, error, warn, info, debug, trace, or a filter (TARGET=LEVEL,...)
     #[arg(long, value_name = "LEVEL", help_heading = "Log")]
     log_level: Option<String>,
     /// text or json

@@ -58,13 +58,12 @@ impl Shelter {
         let default = if typed.verbose { "debug" } else { "warn" };
         match typed.command {
             Command::RemoteAttestation { addr, json, common } => {
-                let addr = addr.as_deref();
-                let (path, log, notes) = common.meaning("--addr", addr, default, &mut mistakes);
+                let (path, log, notes) = common.meaning("--addr", &addr, default, &mut mistakes);
                 let what = path.map(|path| Self::RemoteAttestation { path, json });
                 Ok(Parsed { what: mistakes.finish(what)?, log, notes })
             }
             Command::Record { addr, out, name, force, common } => {
-                let (path, log, notes) = common.meaning("--addr", addr.as_deref(), default, &mut mistakes);
+                let (path, log, notes) = common.meaning("--addr", &addr, default, &mut mistakes);
                 if !inclavared_config::is_name(&name) || name == inclavared_config::GENUINE_ONLY {
                     let remedy = "write 1 to 64 letters, digits, `-`, `_` or `.`";
                     mistakes.add("--name", format!("`{name}` cannot be a policy's name"), remedy);
@@ -74,7 +73,7 @@ impl Shelter {
                 Ok(Parsed { what: mistakes.finish(what)?, log, notes })
             }
             Command::Forward { listen, to, json, common } => {
-                let (path, log, notes) = common.meaning("--to", Some(&to), default, &mut mistakes);
+                let (path, log, notes) = common.meaning("--to", &to, default, &mut mistakes);
                 let listen = read_address("--listen", &listen, &mut mistakes);
                 let what = path.zip(listen).map(|(path, listen)| Self::Forward { path, listen, json });
                 Ok(Parsed { what: mistakes.finish(what)?, log, notes })
@@ -110,9 +109,9 @@ enum Command {
     /// Verify a path and say what was found
     #[command(name = "remoteattestation", args_override_self = true)]
     RemoteAttestation {
-        /// The first hop: tcp://HOST:PORT or unix:///PATH [default: tcp://127.0.0.1:1234]
-        #[arg(long, value_name = "ADDRESS")]
-        addr: Option<String>,
+        /// The first hop (tcp:// or unix://)
+        #[arg(long, value_name = "URL", default_value = DEFAULT_ADDRESS)]
+        addr: String,
         /// Print JSON, also for a failure
         #[arg(long)]
         json: bool,
@@ -122,9 +121,9 @@ enum Command {
     /// Verify a path and write its measurements as a policy
     #[command(args_override_self = true)]
     Record {
-        /// The first hop: tcp://HOST:PORT or unix:///PATH [default: tcp://127.0.0.1:1234]
-        #[arg(long, value_name = "ADDRESS")]
-        addr: Option<String>,
+        /// The first hop (tcp:// or unix://)
+        #[arg(long, value_name = "URL", default_value = DEFAULT_ADDRESS)]
+        addr: String,
         /// Where to write; `-` is standard output
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -143,7 +142,7 @@ enum Command {
         /// Where local clients connect: ADDRESS:PORT or unix:///PATH
         #[arg(long, value_name = "ADDRESS")]
         listen: String,
-        /// The first hop: tcp://HOST:PORT or unix:///PATH
+        /// The first hop (tcp:// or unix://)
         #[arg(long, value_name = "ADDRESS")]
         to: String,
         /// Print a receipt a line, as JSON
@@ -180,11 +179,11 @@ impl VerifyArgs {
     fn meaning(
         &self,
         flag: &str,
-        address: Option<&str>,
+        address: &str,
         level: &str,
         mistakes: &mut Mistakes,
     ) -> (Option<Verification>, LogSettings, Vec<String>) {
-        let target = read_address::<Target>(flag, address.unwrap_or(DEFAULT_ADDRESS), mistakes);
+        let target = read_address::<Target>(flag, address, mistakes);
         let timeout = match self.timeout.as_deref().map(parse_duration) {
             None => DEFAULT_TIMEOUT,
             Some(Ok(timeout)) if !timeout.is_zero() => timeout,

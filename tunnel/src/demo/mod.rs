@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
+use inclavared_attest::Timestamp;
+use inclavared_attest::path::Path;
 use inclavared_attest::policy::Policy;
 use inclavared_config::VerifierKind;
 
@@ -19,7 +21,7 @@ use crate::close::Closed;
 use crate::connection::Report;
 use crate::process::{Process, Setup};
 use crate::relying_party::{RelyingParty, forwarding};
-use crate::report;
+use crate::report::{self, Finding, Recording};
 use stage::Stage;
 
 /// What is sent through the chain and back.
@@ -44,13 +46,13 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<()> {
             Ok(path)
         });
         let path = path.map_err(|error| anyhow::anyhow!(error.one_line())).context("verifying the path")?;
-        let recorded = report::recorded(&path, party.path(), "recorded");
+        let recorded = recorded(&path, &party);
         (path, recorded)
     };
     if options.json {
-        say(&format!("{:#}", report::json(&path)))?;
+        say(&report::json_line(&report::path_json(&path, Timestamp::now())))?;
     } else {
-        say(&report::table(&path))?;
+        say(&report::success(&path, Timestamp::now()))?;
     }
 
     say("3. What was measured becomes the reference values from now on")?;
@@ -71,10 +73,17 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<()> {
     });
     match refused {
         Ok(()) => bail!("a hop with another measurement was accepted"),
-        Err(error) => say(&format!("   {}", report::Failure::from(error).text()))?,
+        Err(error) => say(&report::failure(&Finding::from(&error)))?,
     }
     stage.end();
     say(&format!("\nAll of it as it should be, in {:.1} s.", begun.elapsed().as_secs_f64()))
+}
+
+fn recorded(path: &Path, party: &RelyingParty) -> String {
+    let verified = party.path();
+    let address = verified.target.to_string();
+    let at = Timestamp::now();
+    report::recorded(path, &Recording { name: "recorded", address: &address, at, policy: &verified.policy })
 }
 
 struct Receipt {
@@ -90,7 +99,7 @@ fn transfer_through(stage: &Stage, policy: &Arc<Policy>) -> anyhow::Result<Recei
     let line = Mutex::new(line);
     let ended = Box::new(move |report: &Report| {
         let complete = matches!(&report.result, Ok(closed) if is_complete(closed));
-        let line = line.lock().map(|line| line.send((complete, report::receipt(report))));
+        let line = line.lock().map(|line| line.send((complete, report::stream_line(report))));
         // Nobody waits for a second receipt.
         drop(line);
     });

@@ -37,7 +37,7 @@ fn every_flag_of_the_original_in_its_spellings() {
     let short =
         parse("enclave-tls-server -a sgx_ecdsa -vsgx_ecdsa_qve -t openssl -c openssl -mP -l debug -i 0.0.0.0 -p 5555");
     assert_eq!(long, short.unwrap());
-    let shortened = "enclave-tls-server --att sgx_ecdsa --ver=sgx_ecdsa_qve --tl openssl --cry openssl --mut --log-l debug \
+    let shortened = "enclave-tls-server --att sgx_ecdsa --veri=sgx_ecdsa_qve --tl openssl --cry openssl --mut --log-l debug \
          --ip 0.0.0.0 --port 1 --port 5555 --prod";
     assert_eq!(long.what, parse(shortened).unwrap().what);
     assert!(
