@@ -164,10 +164,17 @@ pub(crate) struct Forward {
 }
 
 impl Forward {
-    /// The first so many receipts, in the order in which streams ended.
+    /// The first so many receipts, in the order in which streams ended; each with its error beside the counters.
     pub(crate) fn receipts(&self, count: usize) -> Vec<Value> {
         let lines = self.program.out.first(count);
-        lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["receipt"].clone()).collect()
+        let read = |line: &String| {
+            let mut line = serde_json::from_str::<Value>(line).unwrap();
+            let error = line["error"].take();
+            let mut receipt = line["receipt"].take();
+            receipt["error"] = error;
+            receipt
+        };
+        lines.iter().map(read).collect()
     }
 
     pub(crate) fn receipt(&self) -> Value {

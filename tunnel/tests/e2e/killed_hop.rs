@@ -27,7 +27,7 @@ fn cut_short(hop: usize) {
     let read = read_all(&mut stream);
     assert_eq!(read.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
     let receipt = forward.receipt();
-    assert_eq!((&receipt["ok"], &receipt["close"]), (&false.into(), &"unreceipted".into()), "{receipt:#}");
+    assert_eq!(receipt["close"], "unreceipted", "{receipt:#}");
     assert_eq!(receipt["error"]["code"], "truncated", "{receipt:#}");
 }
 

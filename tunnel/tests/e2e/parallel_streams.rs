@@ -87,7 +87,7 @@ fn both_ways_with_receipts() {
 
     let mut counted = Vec::new();
     for receipt in forward.receipts(STREAMS) {
-        assert_eq!((&receipt["ok"], &receipt["close"]), (&true.into(), &"complete".into()), "{receipt:#}");
+        assert_eq!(receipt["close"], "complete", "{receipt:#}");
         let count = |of: &serde_json::Value| (of["bytes_up"].as_u64().unwrap(), of["bytes_down"].as_u64().unwrap());
         let hops = receipt["hops"].as_array().unwrap();
         assert_eq!(hops.len(), 3, "{receipt:#}");

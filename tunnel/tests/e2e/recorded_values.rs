@@ -67,7 +67,7 @@ fn of_another_hop_stop_a_stream_before_its_first_byte() {
     let read = crate::stream::read_all(&mut stream);
     assert!(read.is_err(), "a refused path ended like a whole stream: {read:?}");
     let receipt = forward.receipt();
-    assert_eq!((&receipt["ok"], &receipt["close"]), (&false.into(), &"refused".into()), "{receipt:#}");
+    assert_eq!(receipt["close"], "refused", "{receipt:#}");
     assert_eq!((&receipt["bytes_up"], &receipt["bytes_down"]), (&0.into(), &0.into()));
     assert_eq!(receipt["error"]["code"], "measurement", "{receipt:#}");
 }
