@@ -15,10 +15,10 @@ fn demo(flags: &str) -> Finished {
 fn shows_a_path_a_transfer_its_receipt_and_a_refusal() {
     let said = demo("--hops 3").out;
     for role in ["ingress", "relay", "workload"] {
-        assert!(said.lines().any(|line| line.contains(role) && line.contains("sgx (sim)")), "{role}: {said}");
+        assert!(said.lines().any(|line| line.contains(role) && line.contains("SGX simulated")), "{role}: {said}");
     }
     for part in [
-        "the path ends: workload",
+        "end: workload",
         "the same SHA-256 on both sides",
         "receipt: complete, 67108864 bytes up, 67108864 down, the same at all 3 hops",
         "Remote attestation failed with err: hop 1: ",
