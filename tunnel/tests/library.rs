@@ -1,5 +1,7 @@
 //! A chain of processes in this one, over real sockets, by the library alone.
 
+#![allow(clippy::unwrap_used)] // what a helper of a test cannot do fails the test
+
 use std::io::{Read as _, Write as _};
 use std::sync::{Arc, Mutex};
 

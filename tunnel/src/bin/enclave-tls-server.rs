@@ -29,7 +29,9 @@ fn main() -> ExitCode {
 }
 
 fn run(server: EnclaveTlsServer) -> anyhow::Result<()> {
-    let EnclaveTlsServer { config, serves } = server;
+    let EnclaveTlsServer { mut config, serves } = server;
+    // On a simulated platform, too, this is other code than the proxy.
+    config.attestation.sim.label.get_or_insert_with(|| "enclave-tls-server".to_owned());
     let workload: Option<Arc<dyn Workload>> = match serves {
         Serves::Greeting => Some(Arc::new(Echo::greeting())),
         Serves::Echo => Some(Arc::new(Echo::default())),

@@ -96,7 +96,8 @@ fn record(path: Verification, out: Option<&Path>, overwrite: bool, name: &str) -
         format!("writing {}: choose another name, or `--force` to overwrite what is there", out.display())
     })?;
     file.write_all(text.as_bytes()).with_context(|| format!("writing {}", out.display()))?;
-    println!("{} hops recorded in {}: use it with `--policy {0}`", verified.hops.len(), out.display());
+    let (hops, out) = (verified.hops.len(), out.display());
+    println!("{hops} hops recorded in {out}: use it with `--policy {out}`");
     Ok(ExitCode::SUCCESS)
 }
 
