@@ -57,7 +57,8 @@ pub(super) fn quote(
 ) -> Result<Vec<u8>, AttesterError> {
     let attester = deadline.attester();
     let refused = |what: &str, source: io::Error| match source.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => deadline.passed(),
+        // A time limit of vsock's own ends sooner: that is the service's failure and not our deadline.
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock if deadline.left().is_zero() => deadline.passed(),
         _ => AttesterError::Refused {
             attester,
             doing: format!("{what} the quoting service at {address}"),

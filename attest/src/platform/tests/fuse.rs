@@ -13,6 +13,7 @@ use fuser::{
     ReplyIoctl, ReplyOpen, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
 use tempfile::TempDir;
 
 use super::super::gate::lock;
@@ -20,6 +21,8 @@ use super::super::{DriverOptions, Roots};
 
 /// What stands behind the files. Paths have no slash at the front; the root is empty.
 pub(super) trait System: Send + Sync + 'static {
+    /// Answers what it holds back.
+    fn let_go(&self);
     fn kind(&self, path: &str) -> Option<Kind>;
     fn list(&self, path: &str) -> Vec<String>;
     fn make_folder(&self, path: &str) -> Result<(), Errno>;
@@ -40,13 +43,24 @@ pub(super) enum Kind {
     File,
 }
 
-/// A mounted [`System`]; dropped, it is unmounted.
-pub(super) struct Mounted<S> {
+/// A mounted [`System`]; dropped, it is unmounted by force.
+///
+/// By force, because this process is its own kernel here: a request that is never answered could not be killed, and
+/// the process with it. So a test that fails while a request is blocked still ends.
+pub(super) struct Mounted<S: System> {
     pub(super) system: Arc<S>,
     pub(super) folder: PathBuf,
-    // In this order: unmounted before the folder goes.
+    // In this order: the session ends before the folder goes.
     _session: BackgroundSession,
     _temporary: TempDir,
+}
+
+impl<S: System> Drop for Mounted<S> {
+    fn drop(&mut self) {
+        self.system.let_go();
+        // Fails without the right to mount; what was let go ends by itself.
+        let _ = unmount(&self.folder, UnmountFlags::FORCE | UnmountFlags::DETACH);
+    }
 }
 
 impl<S: System> Mounted<S> {

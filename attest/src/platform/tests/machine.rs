@@ -243,6 +243,10 @@ impl Machine {
 }
 
 impl System for Machine {
+    fn let_go(&self) {
+        self.tsm.iter().for_each(|tsm| tsm.host.set_silent(false));
+    }
+
     fn kind(&self, path: &str) -> Option<Kind> {
         if let Some((tsm, request)) = self.tsm.as_ref().zip(path.strip_prefix(REPORTS)) {
             return match request.split_once('/') {

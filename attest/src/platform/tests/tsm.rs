@@ -107,6 +107,7 @@ fn a_process_that_writes_into_every_request() {
     let Some(mounted) = machine() else { return };
     let attester = open(&mounted, LONG);
     let (stop, writes) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut quotes = Vec::new();
     thread::scope(|scope| {
         scope.spawn(|| {
             // Bounded: it must not be able to starve the driver for ever.
@@ -123,12 +124,16 @@ fn a_process_that_writes_into_every_request() {
                 thread::yield_now();
             }
         });
+        // Checked outside: a failure in here would leave the other process running.
         for round in 0..10 {
             let name = round.to_string();
-            is_over(&attester.quote(&user_data(&name)).unwrap(), &name);
+            quotes.push((attester.quote(&user_data(&name)), name));
         }
         stop.store(true, Ordering::SeqCst);
     });
+    for (quote, name) in quotes {
+        is_over(&quote.unwrap(), &name);
+    }
     assert!(writes.load(Ordering::SeqCst) > 0, "the other process wrote nothing");
     is_clean(&mounted);
 }
