@@ -67,11 +67,16 @@ fn a_service_that_is_stuck_or_drips_costs_the_deadline() {
         let service = QuotingService::start(service);
         let Some(mounted) = machine(TdxGuest::default()) else { return };
         let attester = open(&mounted, service.address(), SHORT);
-        let started = Instant::now();
-        let error = attester.quote(&user_data("a")).unwrap_err();
-        assert!(matches!(&error, AttesterError::Deadline { doing, .. } if doing.starts_with("waiting for the answer")));
-        assert!(error.to_string().contains("qgs.socket"), "{error}");
-        assert!((SHORT..SHORT * 4).contains(&started.elapsed()), "{:?}", started.elapsed());
+        // The second shows that the first let go of the place: a socket, unlike the kernel, can be left.
+        for _ in 0..2 {
+            let started = Instant::now();
+            let error = attester.quote(&user_data("a")).unwrap_err();
+            assert!(
+                matches!(&error, AttesterError::Deadline { doing, .. } if doing.starts_with("waiting for the answer"))
+            );
+            assert!(error.to_string().contains("qgs.socket"), "{error}");
+            assert!((SHORT..SHORT * 4).contains(&started.elapsed()), "{:?}", started.elapsed());
+        }
     }
 }
 
