@@ -9,7 +9,8 @@ use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised};
 use inclavared_attest::certificate::PeerCertificate;
 use inclavared_attest::evidence::{Evidence, EvidenceTag};
 use inclavared_attest::path::{
-    Counters, Expects, FirstLeg, Nonce, Path, PathError, PathInput, TrailerLimits, no_known_blobs, verify_path,
+    Challenge, Counters, Expects, FirstLeg, Nonce, Path, PathError, PathInput, TrailerLimits, no_known_blobs,
+    verify_path,
 };
 use inclavared_attest::policy::{HopPlace, PathEnd, Policy, Verdict};
 use inclavared_attest::{EvidenceDigest, KeyId, LegId, OpenDigest, Timestamp};
@@ -153,7 +154,15 @@ pub struct PathCheck {
 #[derive(Clone, Debug)]
 pub enum Due {
     Preview,
-    Final { path: Arc<Path>, counters: Counters },
+    /// `path` is the newest state of it.
+    Refresh {
+        path: Arc<Path>,
+        challenge: Option<Challenge>,
+    },
+    Final {
+        path: Arc<Path>,
+        counters: Counters,
+    },
 }
 
 impl PathCheck {
@@ -161,6 +170,7 @@ impl PathCheck {
         let PathContext { policy, nonce, leg, spki, evidence, own, open } = &self.context;
         let expects = match &self.due {
             Due::Preview => Expects::Preview,
+            Due::Refresh { path, challenge } => Expects::Refresh { path, challenge: challenge.as_ref() },
             Due::Final { path, counters } => Expects::Final { path, counters: *counters },
         };
         let input = PathInput {

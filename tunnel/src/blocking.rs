@@ -49,6 +49,19 @@ impl BlockingPool {
     }
 }
 
+impl BlockingPool {
+    /// Has `work` done on a thread of the pool; nobody waits for it.
+    pub fn spawn(&self, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        let place = Place::take(&self.waiting, self.queue)
+            .ok_or(Error::Overload { what: "calls waiting for the blocking pool", limit: self.queue })?;
+        self.handle.spawn_blocking(move || {
+            work();
+            drop(place);
+        });
+        Ok(())
+    }
+}
+
 struct Place(Arc<AtomicUsize>);
 
 impl Place {

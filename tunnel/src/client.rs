@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use inclavared_attest::Reason;
 use inclavared_attest::path::{Nonce, Open, Path, VERSION};
-use inclavared_attest::policy::Policy;
+use inclavared_attest::policy::{Binding, Policy};
 use inclavared_config::Target;
 
 use crate::connect::{dial, server_name};
@@ -12,6 +12,7 @@ use crate::error::{Error, PeerMisbehaved};
 use crate::handshake::{self, Speaks};
 use crate::identity::HopIdentity;
 use crate::leg::Leg;
+use crate::live;
 use crate::node::Node;
 use crate::open::{OpenedPath, open_path, start_path};
 
@@ -73,11 +74,20 @@ impl VerifiedPath {
     }
 
     /// Starts the path: from now on bytes may pass.
-    pub async fn start(mut self) -> Result<(Leg, OpenedPath), Error> {
-        match start_path(&mut self.leg, &self.opened).await {
+    ///
+    /// At `key+audit` the fresh quotes are waited for: nothing else asks for them while the caller moves its bytes.
+    pub async fn start(mut self, node: &Node) -> Result<(Leg, OpenedPath), Error> {
+        if let Err(error) = start_path(&mut self.leg, &self.opened).await {
+            self.leg.abort(error.reason(), "the path was not started").await;
+            return Err(error);
+        }
+        if self.opened.context.policy.binding != Binding::KeyAudit {
+            return Ok((self.leg, self.opened));
+        }
+        match live::audit(node, &mut self.leg, &mut self.opened).await {
             Ok(()) => Ok((self.leg, self.opened)),
             Err(error) => {
-                self.leg.abort(error.reason(), "the path was not started").await;
+                self.leg.fail(&error, true).await;
                 Err(error)
             }
         }

@@ -1,6 +1,5 @@
 //! The end of a connection: the receipt from below is verified, ours is signed and put on top.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,9 +8,9 @@ use inclavared_attest::policy::TerminalKind;
 
 use crate::appraise::{Due, PathCheck};
 use crate::error::{Error, PeerMisbehaved};
+use crate::live::Live;
 use crate::node::Node;
 use crate::open::OpenedPath;
-use crate::statement::Statement;
 
 /// What lies below this process on one connection.
 #[derive(Debug)]
@@ -48,15 +47,15 @@ pub struct Closed {
 #[derive(Debug)]
 pub struct Closing<'a> {
     pub node: &'a Node,
-    /// Our own part, where the client above understands it.
-    pub statement: Option<RefCell<Statement>>,
     pub below: &'a Below,
+    /// Has our own part, where the client above understands it, and the newest state of the path below.
+    pub live: &'a Live<'a>,
 }
 
 impl Closing<'_> {
     /// The receipt is ours alone to sign: nobody below gives one.
     pub fn signs_alone(&self) -> bool {
-        self.statement.is_some() && matches!(self.below, Below::End(_))
+        self.live.statement.is_some() && matches!(self.below, Below::End(_))
     }
 
     /// Verifies `below`'s receipt, where there is one, against our own counters, and makes ours.
@@ -68,7 +67,8 @@ impl Closing<'_> {
     ) -> Result<(Option<Vec<u8>>, Closed), Error> {
         match (self.below, below) {
             (Below::Path(opened), Some(trailer)) => {
-                let due = Due::Final { path: Arc::clone(&opened.path), counters };
+                let path = self.live.path().unwrap_or_else(|| Arc::clone(&opened.path));
+                let due = Due::Final { path, counters };
                 let check = PathCheck { context: opened.context.clone(), trailer: trailer.clone(), due };
                 let path = Arc::new(self.node.verifier.path(check).await?);
                 let reason = match path.close {
@@ -113,7 +113,7 @@ impl Closing<'_> {
         below: Option<(&Bytes, &Arc<Path>)>,
         receipt: Receipt,
     ) -> Result<Option<Vec<u8>>, Error> {
-        let Some(statement) = &self.statement else { return Ok(None) };
+        let Some(statement) = &self.live.statement else { return Ok(None) };
         let below = below.map(|(bytes, path)| (bytes, &**path));
         statement.borrow_mut().close(downstream, below, receipt).map(Some)
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use inclavared_attest::Timestamp;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::path::{AttestedPeer, Counters, Downstream, Nonce, Onward, Open, Path, PeerVerdict, VERSION};
-use inclavared_attest::policy::{Policy, TerminalKind};
+use inclavared_attest::policy::{Binding, Policy, TerminalKind};
 use inclavared_config::{Downstream as Side, Legacy, Upstream};
 use tokio::net::UnixStream;
 
@@ -18,6 +18,7 @@ use crate::frame::FrameKind;
 use crate::handshake::{self, ClientCertificate, Speaks};
 use crate::identity::HopIdentity;
 use crate::leg::Leg;
+use crate::live::Live;
 use crate::node::{Node, RouteState, Service};
 use crate::open::{Asked, open_path, receive_open, receive_start, start_path, while_client_waits};
 use crate::permits::Permit;
@@ -87,9 +88,17 @@ async fn run(
     };
     report.path.clone_from(&path);
     let times = times(node, path.as_deref());
-    let closing = Closing { node, statement: statement.map(Into::into), below: &below };
+    let live = match Live::new(node, route.quoter.as_ref(), statement, &below, (&client, &server)) {
+        Ok(live) => live,
+        Err(error) => {
+            client.fail(&error, disclose).await;
+            return Err(error);
+        }
+    };
+    let closing = Closing { node, below: &below, live: &live };
     let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times).await;
     report.counters = counters;
+    report.path = live.path();
     match result {
         Ok(closed) => {
             Box::pin(async { tokio::join!(client.close(), server.close()) }).await;
@@ -163,10 +172,21 @@ async fn open_for_path(
     let is_mine = move |kid: &_| service.as_ref().is_some_and(|service| service.is_mine(kid));
     let asked = receive_open(client, node.deadlines.handshake_to_open, is_mine).await?;
     let _permit = node.gates.openings.take(source)?;
-    let cascade = below(node, route, Some(&asked), Some(&own));
-    let (server, below) = while_client_waits(client, cascade).await?;
-    let mut statement = Statement::new(own, &route.route.role, &asked.open, asked.digest, &leg);
-    let preview = statement.preview(&below)?;
+    let mut statement = Statement::new(Arc::clone(&own), &route.route.role, &asked.open, asked.digest, &leg);
+    let quote = match asked.open.binding {
+        Binding::Quote => Some(route.quoter()?.ask(statement.preview_leaf())?),
+        Binding::Key | Binding::KeyAudit => None,
+    };
+    // Our quote is made while the path below is opened.
+    let quote = async {
+        match quote {
+            Some(quote) => quote.done().await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let cascade = async { tokio::try_join!(Box::pin(below(node, route, Some(&asked), Some(&own))), quote) };
+    let ((server, below), fresh) = while_client_waits(client, cascade).await?;
+    let preview = statement.preview(&below, fresh)?;
     client.send_within(FrameKind::Preview, &preview, "taking the PREVIEW", node.deadlines.preview_to_start).await?;
     let started = receive_start(client, &asked, statement.preview_digest(), node.deadlines.preview_to_start).await;
     let server = match (started, server) {
@@ -317,6 +337,7 @@ fn times(node: &Node, path: Option<&Path>) -> Times {
         // The hop nearest to the workload ends a half-closed stream, and signs for it; those above wait for that.
         half_close: node.deadlines.half_close + margin,
         idle: node.deadlines.idle.map(|idle| idle + margin),
-        path_ends: path.map(|path| tokio::time::Instant::now() + path.ages_at.since(Timestamp::now())),
+        // The age of the path moves on with each REFRESH: `Live` has an eye on it.
+        path_ends: None,
     }
 }

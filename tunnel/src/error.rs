@@ -3,6 +3,7 @@
 //! `Display` prints one level, `source()` the next; `reason` is the label in metrics and the code on the wire.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use inclavared_attest::Reason;
@@ -12,6 +13,7 @@ use inclavared_attest::path::{Abort, ClientProofError, Fault, OpenRefusal, PathE
 use inclavared_attest::policy::PolicyError;
 
 use crate::frame::FrameError;
+use crate::quoting::QuoteError;
 use crate::tls::{RecordError, TlsError};
 use rustls::AlertDescription;
 
@@ -41,6 +43,8 @@ pub enum Error {
     HalfClosed(Duration),
     #[error("the evidence of the path is older than the policy allows")]
     PathAge,
+    #[error("no fresh quote over this leg")]
+    Quote(#[source] Arc<QuoteError>),
     #[error("{0}")]
     Internal(String),
 
@@ -72,6 +76,8 @@ pub enum PeerMisbehaved {
     Aborted(Abort),
     #[error("the path ended without its receipt")]
     Unreceipted,
+    #[error("the path ended without the fresh quotes that `key+audit` asks for")]
+    Unaudited,
     #[error(transparent)]
     Open(OpenRefusal),
     #[error(transparent)]
@@ -123,7 +129,7 @@ impl Error {
             Self::Shutdown => Reason::Shutdown,
             Self::Idle(_) | Self::HalfClosed(_) => Reason::Idle,
             Self::PathAge => Reason::PathAge,
-            Self::Internal(_) => Reason::Internal,
+            Self::Internal(_) | Self::Quote(_) => Reason::Internal,
             Self::Unreachable { .. } => Reason::Unreachable,
         }
     }
@@ -143,6 +149,7 @@ impl Error {
         let fault = match self {
             Self::Fault(fault) => fault.clone().relayed(),
             Self::Refused(refused) => refused.fault(),
+            Self::Quote(_) => Fault::new(self.reason(), &self.to_string()),
             Self::Internal(_) => Fault::new(self.reason(), "internal error"),
             _ => Fault::new(self.reason(), &self.one_line()),
         };
@@ -172,6 +179,7 @@ impl PeerMisbehaved {
             Self::Record(_) | Self::Alert(_) => Reason::Tls,
             Self::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => Reason::Reset,
             Self::Io(_) | Self::Truncated | Self::Unreceipted => Reason::Truncated,
+            Self::Unaudited => Reason::BindingLevel,
             Self::Closed | Self::Aborted(_) => Reason::Cancelled,
             Self::Frame(_) | Self::Wire(_) | Self::Order { .. } | Self::Protocol(_) => Reason::Protocol,
             Self::Open(error) => error.reason(),

@@ -16,9 +16,9 @@ const MAX_ANSWER: usize = 512;
 /// Greets the workload at the end of a verified path.
 pub fn greet(path: &Verification) -> anyhow::Result<()> {
     let party = RelyingParty::new(path.clone())?;
-    let answer = party.verify(async |verified| {
+    let answer = party.verify(async |node, verified| {
         tracing::info!(hops = verified.path().hops.len(), "Remote attestation is successful.");
-        let (mut leg, _) = verified.start().await?;
+        let (mut leg, _) = verified.start(node).await?;
         leg.send(FrameKind::Data, HELLO).await?;
         leg.send(FrameKind::End, &[]).await?;
         let mut answer = BytesMut::new();

@@ -11,6 +11,7 @@ use crate::connection::Report;
 use crate::error::Error;
 use crate::identity::{HopIdentity, IdentityService};
 use crate::permits::Gate;
+use crate::quoting::Quoter;
 
 /// The process, as a connection sees it.
 pub struct Node {
@@ -36,6 +37,8 @@ pub struct RouteState {
     pub route: Route,
     /// None where neither side shows evidence.
     pub identity: Option<Arc<IdentityService>>,
+    /// Fresh quotes for the legs of this route. Some where there is an identity.
+    pub quoter: Option<Quoter>,
     pub serves: Service,
 }
 
@@ -66,6 +69,13 @@ impl RouteState {
             .as_ref()
             .ok_or_else(|| Error::Internal("this route shows no evidence and was asked for some".to_owned()))?;
         service.current(Timestamp::now())
+    }
+
+    /// Makes the fresh quotes for this route.
+    pub fn quoter(&self) -> Result<&Quoter, Error> {
+        self.quoter
+            .as_ref()
+            .ok_or_else(|| Error::Internal("this route shows no evidence and was asked for some".to_owned()))
     }
 }
 

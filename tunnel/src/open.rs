@@ -88,10 +88,6 @@ pub async fn receive_open(leg: &mut Leg, limit: Duration, is_mine: impl Fn(&KeyI
     let payload = leg.expect(FrameKind::Open, "the OPEN", limit).await?.payload;
     let open = Open::decode(&payload)?;
     open.admit(is_mine).map_err(PeerMisbehaved::Open)?;
-    if open.binding != Binding::Key {
-        let what = format!("binding level {:?} is asked for, this hop serves `key`", open.binding);
-        return Err(PeerMisbehaved::Protocol(what).into());
-    }
     Ok(Asked { digest: Open::digest(&payload), open })
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
+use inclavared_attest::attester::Attester;
 use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ use crate::error::Error;
 use crate::handshake;
 use crate::identity::{IdentityService, ROTATION, Role};
 use crate::node::{Gates, Node, RouteState, Service};
+use crate::quoting::{OneAtATime, Quoter};
 use crate::workload::Workload;
 
 /// How soon a rotation that failed is tried again.
@@ -116,10 +118,18 @@ pub fn node(
 impl Process {
     /// Attests, binds every listener, and starts the workers. Blocks for the first quotes.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
+        Self::start_with(setup, attestation::attester)
+    }
+
+    /// [`start`](Self::start), with an attester of the caller's in place of the one that the configuration names.
+    pub fn start_with(
+        setup: Setup,
+        attester: impl FnOnce(&Attestation) -> Result<Arc<dyn Attester>, AttestationError>,
+    ) -> Result<Self, StartError> {
         let Setup { config, workload, ended } = setup;
         crate::accept::raise_descriptor_limit();
         let (node, blocking) = node(&config.attestation, &config.limits, &config.deadlines, ended)?;
-        let routes = routes(&config, workload)?;
+        let routes = routes(&config, workload, attester, &node)?;
         let bound = config
             .routes
             .iter()
@@ -180,13 +190,22 @@ impl Process {
     }
 }
 
-fn routes(config: &Config, workload: Option<Arc<dyn Workload>>) -> Result<Vec<Arc<RouteState>>, StartError> {
+fn routes(
+    config: &Config,
+    workload: Option<Arc<dyn Workload>>,
+    attester: impl FnOnce(&Attestation) -> Result<Arc<dyn Attester>, AttestationError>,
+    node: &Node,
+) -> Result<Vec<Arc<RouteState>>, StartError> {
     let attests =
         |route: &inclavared_config::Route| route.upstream.shows_evidence() || route.downstream.shows_evidence();
     let attester = match config.routes.iter().any(attests) {
-        true => Some(attestation::attester(&config.attestation)?),
+        true => Some(Arc::new(OneAtATime::new(attester(&config.attestation)?)) as Arc<dyn Attester>),
         false => None,
     };
+    // One for all routes: they share the attester, and so its quotes in flight.
+    let quoter = attester
+        .as_ref()
+        .map(|attester| Quoter::new(Arc::clone(attester), node.verifier.pool.clone(), node.deadlines.quote));
     config
         .routes
         .iter()
@@ -210,7 +229,8 @@ fn routes(config: &Config, workload: Option<Arc<dyn Workload>>) -> Result<Vec<Ar
                 _ => None,
             };
             let serves = workload.clone().map_or(Service::Target, Service::InProcess);
-            Ok(Arc::new(RouteState { route: route.clone(), identity, serves }))
+            let quoter = quoter.clone().filter(|_| identity.is_some());
+            Ok(Arc::new(RouteState { route: route.clone(), identity, quoter, serves }))
         })
         .collect()
 }

@@ -45,13 +45,13 @@ impl RelyingParty {
     }
 
     /// Verifies the path once, all within the time that the command line gives, and does `then` with it.
-    pub fn verify<T>(&self, then: impl AsyncFnOnce(VerifiedPath) -> Result<T, Error>) -> Result<T, Error> {
+    pub fn verify<T>(&self, then: impl AsyncFnOnce(&Node, VerifiedPath) -> Result<T, Error>) -> Result<T, Error> {
         let limit: Duration = self.path.timeout;
         self.runtime.block_on(async {
             let work = async {
                 let identity = self.identity.clone();
                 let verified = client::verify(&self.node, &self.path.target, &self.path.policy, identity).await?;
-                then(verified).await
+                then(&self.node, verified).await
             };
             let late = Error::Deadline { what: "the verification of the path", limit };
             tokio::time::timeout(limit, Box::pin(work)).await.unwrap_or(Err(late))

@@ -1,18 +1,21 @@
-//! What this hop says of itself on one connection: its preview record, and its final one.
+//! What this hop says of itself on one connection: its preview record, those that renew it, and its final one.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use inclavared_attest::path::{
-    Downstream, Open, Own, Path, Receipt, Record, SignedRecord, Stage, TlsParameters, Trailer, TrailerLimits, Upstream,
+    Challenge, Downstream, FreshQuote, Kind, Open, Own, Path, Receipt, Record, SignedRecord, Stage, TlsParameters,
+    Trailer, TrailerLimits, Upstream,
 };
-use inclavared_attest::{EvidenceDigest, OpenDigest, RecordDigest, SessionId};
+use inclavared_attest::policy::Binding;
+use inclavared_attest::{Digest, EvidenceDigest, OpenDigest, RecordDigest, SessionId};
 
 use crate::close::Below;
 use crate::error::Error;
 use crate::identity::HopIdentity;
 use crate::leg::LegFacts;
+use crate::quoting::{Fresh, Leaf};
 
 /// One hop's part in one path.
 #[derive(Debug)]
@@ -21,9 +24,19 @@ pub struct Statement {
     role: String,
     session: SessionId,
     upstream: Upstream,
+    binding: Binding,
     /// Of the preview, once it is signed.
     preview: Option<RecordDigest>,
+    /// Of the newest record, or of the one that is being made.
     seq: u64,
+}
+
+/// A refresh that is being made: its leaf is known before its quote is.
+#[derive(Clone, Debug)]
+pub struct Refreshing {
+    pub leaf: Leaf,
+    seq: u64,
+    challenge: Challenge,
 }
 
 impl Statement {
@@ -36,26 +49,63 @@ impl Statement {
             role: role.to_owned(),
             session: open.nonce.session(),
             upstream: Upstream { leg: facts.id, peer: facts.client, open: digest, tls },
+            binding: open.binding,
             preview: None,
             seq: 0,
         }
     }
 
+    /// What the client asked for.
+    pub fn binding(&self) -> Binding {
+        self.binding
+    }
+
+    /// What a fresh quote for the preview has to cover. It does not depend on what lies below.
+    pub fn preview_leaf(&self) -> Leaf {
+        Leaf::new(&self.identity, (self.upstream.leg, self.upstream.open), Kind::Preview, self.seq, None)
+    }
+
     /// The PREVIEW's payload: our record before those from below, which have been verified.
-    pub fn preview(&mut self, below: &Below) -> Result<Vec<u8>, Error> {
+    pub fn preview(&mut self, below: &Below, fresh: Option<Fresh>) -> Result<Vec<u8>, Error> {
         let (downstream, below, peer) = match below {
             Below::Path(opened) => (opened.as_downstream(), Some(decode(&opened.preview, None)?), None),
             Below::End(end) => (end.downstream.clone(), None, end.evidence.clone()),
         };
-        let record = self.sign(Stage::Preview, downstream, depth(below.as_ref()))?;
+        let (quote, quoted) = apart(fresh);
+        let record = self.sign(Stage::Preview, self.seq, quote, downstream, depth(below.as_ref()))?;
         self.preview = Some(record.digest());
         let evidence: Arc<[u8]> = self.identity.certificate.evidence().blob().into();
-        Ok(on_top(record, below, peer.into_iter().chain([evidence])).encode())
+        Ok(on_top(record, below, peer.into_iter().chain(quoted).chain([evidence])).encode())
     }
 
     /// The digest that START has to name.
     pub fn preview_digest(&self) -> Option<RecordDigest> {
         self.preview
+    }
+
+    /// Begins the answer to a CHALLENGE.
+    pub fn begin_refresh(&mut self, challenge: Challenge) -> Refreshing {
+        self.seq += 1;
+        let leg = (self.upstream.leg, self.upstream.open);
+        let leaf = Leaf::new(&self.identity, leg, Kind::Refresh, self.seq, Some(&challenge));
+        Refreshing { leaf, seq: self.seq, challenge }
+    }
+
+    /// The REFRESH's payload: our record and its fresh quote, before the records from below that answer the same
+    /// CHALLENGE and have been verified.
+    pub fn refresh(
+        &self,
+        refreshing: &Refreshing,
+        fresh: Fresh,
+        downstream: Downstream,
+        below: Option<(&Bytes, &Path)>,
+    ) -> Result<Vec<u8>, Error> {
+        let preview = self.preview.ok_or_else(|| Error::Internal("a refresh without a preview".to_owned()))?;
+        let below = below.map(|(bytes, path)| decode(bytes, Some(path))).transpose()?;
+        let stage = Stage::Refresh { preview, challenge: Some(refreshing.challenge) };
+        let (quote, quoted) = apart(Some(fresh));
+        let record = self.sign(stage, refreshing.seq, quote, downstream, depth(below.as_ref()))?;
+        Ok(without_shown(&on_top(record, below, quoted)))
     }
 
     /// The TRAILER's payload. The evidence is left out: whoever reads this has it from the preview.
@@ -68,29 +118,48 @@ impl Statement {
         let preview = self.preview.ok_or_else(|| Error::Internal("a receipt without a preview".to_owned()))?;
         let below = below.map(|(bytes, path)| decode(bytes, Some(path))).transpose()?;
         self.seq += 1;
-        let record = self.sign(Stage::Final { preview, receipt }, downstream, depth(below.as_ref()))?;
-        Ok(on_top(record, below, []).encode_without(&|_| true))
+        let stage = Stage::Final { preview, receipt };
+        let record = self.sign(stage, self.seq, None, downstream, depth(below.as_ref()))?;
+        Ok(without_shown(&on_top(record, below, [])))
     }
 
-    fn sign(&self, stage: Stage, downstream: Downstream, depth: u8) -> Result<SignedRecord, Error> {
+    fn sign(
+        &self,
+        stage: Stage,
+        seq: u64,
+        fresh: Option<FreshQuote>,
+        downstream: Downstream,
+        depth: u8,
+    ) -> Result<SignedRecord, Error> {
         let iat = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let record = Record {
             stage,
             role: self.role.clone(),
             session: self.session,
             depth,
-            seq: self.seq,
+            seq,
             iat_ms: u64::try_from(iat.as_millis()).unwrap_or(u64::MAX),
             own: Own {
                 spki: self.identity.key.spki().to_vec(),
                 evidence: self.identity.certificate.evidence().digest(),
-                fresh: None,
+                fresh,
             },
             upstream: self.upstream.clone(),
             downstream,
         };
         record.sign(&self.identity.key).map_err(|error| Error::Internal(format!("signing a record: {error}")))
     }
+}
+
+fn apart(fresh: Option<Fresh>) -> (Option<FreshQuote>, Option<Arc<[u8]>>) {
+    fresh.map(|Fresh { quote, blob }| (quote, blob)).unzip()
+}
+
+/// A later trailer: the evidence that the preview has shown is left out, fresh quotes are not.
+fn without_shown(trailer: &Trailer) -> Vec<u8> {
+    let own = trailer.records().iter().filter_map(|signed| signed.record().own.fresh.as_ref());
+    let fresh: Vec<Digest> = own.map(|fresh| fresh.evidence.0).collect();
+    trailer.encode_without(&|name| !fresh.contains(name))
 }
 
 fn depth(below: Option<&Trailer>) -> u8 {

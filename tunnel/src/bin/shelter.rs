@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 /// Verifies the path and says what was found: exit status 0 if it is accepted, 1 if not.
 fn remote_attestation(path: Verification, json: bool) -> anyhow::Result<ExitCode> {
     let verified = RelyingParty::new(path).map_err(|error| Finding::from(&error)).and_then(|party| {
-        let verify = party.verify(async |verified| {
+        let verify = party.verify(async |_, verified| {
             let path = Arc::clone(verified.path());
             verified.leave().await;
             Ok(path)
@@ -66,7 +66,7 @@ fn remote_attestation(path: Verification, json: bool) -> anyhow::Result<ExitCode
 /// Verifies the path and writes what was measured as a policy.
 fn record(path: Verification, out: Option<&Path>, overwrite: bool, name: &str) -> anyhow::Result<ExitCode> {
     let party = RelyingParty::new(path)?;
-    let verified = party.verify(async |verified| {
+    let verified = party.verify(async |_, verified| {
         let path = Arc::clone(verified.path());
         verified.leave().await;
         Ok(path)

@@ -40,7 +40,7 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<()> {
     let genuine = Arc::new(VerifierKind::Sim.default_policy());
     let (path, recorded) = {
         let party = RelyingParty::new(stage.verification(genuine)?)?;
-        let path = party.verify(async |verified| {
+        let path = party.verify(async |_, verified| {
             let path = Arc::clone(verified.path());
             verified.leave().await;
             Ok(path)
@@ -67,7 +67,7 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<()> {
     say("\n5. One hop runs other code now: the same address, another measurement")?;
     stage.replace_first()?;
     let party = RelyingParty::new(stage.verification(Arc::clone(&policy))?)?;
-    let refused = party.verify(async |verified| {
+    let refused = party.verify(async |_, verified| {
         verified.leave().await;
         Ok(())
     });

@@ -26,6 +26,7 @@ use crate::close::{Closed, Closing};
 use crate::error::{Error, PeerMisbehaved};
 use crate::frame::{Frame, FrameKind};
 use crate::leg::Leg;
+use crate::live::Live;
 use source::{Event, Read};
 use watch::Watch;
 
@@ -102,10 +103,11 @@ async fn both(
     times: &Times,
     state: &State,
 ) -> Result<Closed, Broken> {
-    let upward = upward(&mut up.source, &mut down.sink, state);
+    let upward = upward(&mut up.source, &mut down.sink, closing.live, state);
     let downward = downward(&mut down.source, &mut up.sink, closing, state);
     let watch = state.watch.expiry(times);
-    tokio::pin!(upward, downward, watch);
+    let live = closing.live.run();
+    tokio::pin!(upward, downward, watch, live);
     let mut up_done = false;
     loop {
         tokio::select! {
@@ -115,6 +117,7 @@ async fn both(
                 up_done = true;
             }
             error = &mut watch => return Err(Broken::own(error)),
+            error = &mut live => return Err(Broken::own(error)),
         }
     }
 }
@@ -128,21 +131,27 @@ async fn close_early(up: &mut Leg, closing: &Closing<'_>, state: &State) -> Resu
 }
 
 /// From the client toward the workload.
-async fn upward(source: &mut Source, sink: &mut Sink, state: &State) -> Result<(), Broken> {
+async fn upward(source: &mut Source, sink: &mut Sink, live: &Live<'_>, state: &State) -> Result<(), Broken> {
     let ends = Ends { reading: End::Client, writing: End::Server };
     loop {
         match pump(source, sink, ends, &state.up, state).await? {
             Event::Control(frame) => match frame.kind {
                 FrameKind::End if !state.up_ended.get() => end(sink, ends, &state.up_ended, state).await?,
+                // Between the last END and the receipt it has crossed both.
+                FrameKind::Challenge if state.both_ended() => {}
+                FrameKind::Challenge => live.challenged(&frame.payload).map_err(|error| ends.read(error))?,
                 _ => return Err(ends.read(unexpected(&frame, "DATA or END"))),
             },
             // A client that has its receipt may go.
             Event::CloseNotify | Event::EndOfFile if state.receipted.get() => return Ok(()),
-            Event::EndOfFile if source.is_plain() => return end(sink, ends, &state.up_ended, state).await,
-            Event::CloseNotify if !source.is_framed() => return end(sink, ends, &state.up_ended, state).await,
+            Event::EndOfFile if source.is_plain() => break,
+            Event::CloseNotify if !source.is_framed() => break,
             Event::CloseNotify | Event::EndOfFile => return Err(ends.read(PeerMisbehaved::Truncated.into())),
         }
     }
+    end(sink, ends, &state.up_ended, state).await?;
+    // The path below may have to be asked for fresh quotes until the other direction has ended, too.
+    beside_link(sink, ends, std::future::pending()).await
 }
 
 /// From the workload toward the client, and then the receipt.
@@ -158,6 +167,7 @@ async fn downward(
             Event::Control(frame) => match frame.kind {
                 FrameKind::End if !state.down_ended.get() => end(sink, ends, &state.down_ended, state).await?,
                 FrameKind::Trailer => break Some(frame.payload),
+                FrameKind::Refresh => closing.live.refreshed(frame.payload).map_err(|error| ends.read(error))?,
                 _ => return Err(ends.read(unexpected(&frame, "DATA, END or TRAILER"))),
             },
             Event::EndOfFile if source.is_plain() => break None,
@@ -170,8 +180,9 @@ async fn downward(
     };
     if below.is_none() {
         end(sink, ends, &state.down_ended, state).await?;
-        state.until_up_ended().await;
+        beside_link(sink, ends, state.until_up_ended()).await?;
     }
+    beside_link(sink, ends, closing.live.settle()).await?.map_err(Broken::own)?;
     receipt(below, sink, closing, state).await.map_err(Broken::own)
 }
 
@@ -185,6 +196,30 @@ async fn receipt(below: Option<Bytes>, sink: &mut Sink, closing: &Closing<'_>, s
         sink.flush().await.map_err(Error::peer_io)?;
     }
     Ok(closed)
+}
+
+/// Waits for `work` while what the session wants sent on the leg goes out. Cancel safe, if `work` is.
+async fn beside_link<T>(sink: &mut Sink, ends: Ends, work: impl Future<Output = T>) -> Result<T, Broken> {
+    tokio::pin!(work);
+    loop {
+        sink.queue_waiting().map_err(Broken::own)?;
+        sink.flush().await.map_err(|error| ends.written(error))?;
+        let link = sink.link().cloned();
+        let more = async {
+            match link {
+                Some(link) => link.work().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // What it has posted goes out before its end counts.
+            done = &mut work => {
+                sink.queue_waiting().map_err(Broken::own)?;
+                return Ok(done);
+            }
+            () = more => {}
+        }
+    }
 }
 
 /// Ends one direction: END, close_notify or an end of file, whichever the leg understands.
