@@ -36,6 +36,10 @@ const SPACING: Duration = Duration::from_secs(1);
 /// At `key+audit`, the first fresh quote is there this long after START at the latest (PROTOCOL section 3).
 pub const AUDIT: Duration = Duration::from_secs(30);
 
+/// A path is renewed when three quarters of its age have passed, but this long before the end at least: a CHALLENGE and
+/// its REFRESH wait in line with the data in every socket, and quotes take seconds. A very short age is halved.
+const EARLY: Duration = Duration::from_secs(30);
+
 /// How long a hop whose client audits the path itself leaves that to the client.
 const AUDIT_GRACE: Duration = Duration::from_secs(5);
 
@@ -312,7 +316,8 @@ impl<'a> Live<'a> {
             return None;
         }
         let age = opened.context.policy.max_path_age;
-        let margin = if self.statement.is_none() { age / 4 } else { age / 8 };
+        let early = (age / 4).max(EARLY.min(age / 2));
+        let margin = if self.statement.is_none() { early } else { early / 2 };
         let due = ends.checked_sub(margin).unwrap_or(self.started);
         // Records without fresh quotes do not make a path younger: they are not asked for in a row.
         let again = if self.state.next.get() > self.started { self.state.next.get() + age / 16 } else { self.started };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // what a helper of a test cannot do fails the test
 
 mod lies;
+mod queue;
 mod world;
 
 use std::io::{Read as _, Write as _};
@@ -95,6 +96,7 @@ fn many_paths_share_the_quotes_of_a_slow_device() {
     });
     let (took, alone) = (begun.elapsed(), TAKES * PATHS as u32);
     let quotes = device.quotes.load(Ordering::SeqCst) - own;
+    assert_eq!(device.overlaps.load(Ordering::SeqCst), 0, "one quote is in flight");
     assert!(quotes * 2 < PATHS, "{quotes} quotes for {PATHS} paths");
     assert!(took * 2 < alone, "{took:?} for what takes {alone:?} one by one, {quotes} quotes");
     workload.stop();
@@ -119,14 +121,14 @@ fn byte(place: usize) -> u8 {
 fn refreshes_in_mid_stream_lose_and_double_no_byte() {
     let world = World::new();
     let device = world.device(Duration::from_millis(40));
-    let hops = world.chain("max_path_age = \"2s\"", &device);
-    let egress = world.hop("egress", &hops[0].address, "max_path_age = \"2s\"", &device);
+    let hops = world.chain("max_path_age = \"3s\"", &device);
+    let egress = world.hop("egress", &hops[0].address, "max_path_age = \"3s\"", &device);
     let mut stream = egress.stream();
     let mut writer = stream.try_clone().unwrap();
     let writing = std::thread::spawn(move || {
         let begun = Instant::now();
         let mut sent = 0;
-        while begun.elapsed() < Duration::from_secs(5) {
+        while begun.elapsed() < Duration::from_secs(6) {
             let block: Vec<u8> = (sent..sent + 100_003).map(byte).collect();
             writer.write_all(&block).unwrap();
             sent += block.len();
@@ -136,7 +138,10 @@ fn refreshes_in_mid_stream_lose_and_double_no_byte() {
     });
     let (mut back, mut block) = (0, vec![0; 1 << 16]);
     loop {
-        let read = stream.read(&mut block).unwrap();
+        let read = stream.read(&mut block).unwrap_or_else(|error| {
+            let ended = ["egress", "relay", "workload"].map(|role| world.ended(role).error);
+            panic!("{error} after {back} bytes: {ended:?}")
+        });
         if read == 0 {
             break;
         }
@@ -145,7 +150,10 @@ fn refreshes_in_mid_stream_lose_and_double_no_byte() {
         }
         back += read;
     }
-    let sent = writing.join().unwrap();
+    let sent = writing.join().unwrap_or_else(|_| {
+        let ended = ["egress", "relay", "workload"].map(|role| world.ended(role).error);
+        panic!("{back} bytes came back: {ended:?}")
+    });
     assert_eq!(back, sent);
     let above = world.ended("egress");
     assert_eq!(above.error, None);
