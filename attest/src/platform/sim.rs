@@ -213,7 +213,7 @@ const GENERATE: &str = "remove the folder and generate the platform anew";
 /// What is wrong with a platform's folder, and what helps.
 #[derive(Debug, thiserror::Error)]
 pub enum SimFolderError {
-    #[error("{}: there is no simulated platform; generate one there, or name the folder of one", path.display())]
+    #[error("{}: there is no simulated platform; make one (`inclavared sim init DIR`), or name the folder of one", path.display())]
     NoFolder { path: PathBuf },
     #[error("{}: the file is missing; copy it from the platform's folder, or {GENERATE}", path.display())]
     NoFile { path: PathBuf },
