@@ -39,11 +39,11 @@ fn main() -> ExitCode {
 fn run(config: Config) -> anyhow::Result<()> {
     config.summary().warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let process = Process::start(Setup { config, workload: None, ended: Box::new(log::connection) })?;
+    let end = EndAsked::take_over().context("taking over the signals")?;
     for (route, address) in process.addresses() {
         tracing::info!(route, %address, "listening");
     }
-    let end = EndAsked::default();
-    end.wait().context("waiting for a signal")?;
+    end.wait();
     tracing::info!("draining: no new connections");
     process.shutdown(|| end.at_once());
     tracing::info!("ended");

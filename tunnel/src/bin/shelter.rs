@@ -110,12 +110,12 @@ fn forward(path: &Verification, listen: Listen, json: bool) -> anyhow::Result<Ex
     };
     let config = forwarding(path, listen)?;
     let process = Process::start(Setup { config, workload: None, ended: Box::new(ended) })?;
+    let end = EndAsked::take_over().context("taking over the signals")?;
     for (route, address) in process.addresses() {
         tracing::info!(route, %address, "listening");
         eprintln!("listening on {address}, to {}", path.target);
     }
-    let end = EndAsked::default();
-    end.wait().context("waiting for a signal")?;
+    end.wait();
     process.shutdown(|| end.at_once());
     Ok(ExitCode::SUCCESS)
 }
