@@ -54,7 +54,10 @@ pub struct LegFacts {
 }
 
 impl Leg {
+    /// A plain leg. It ends by a reset unless it is [closed](Self::close): plain bytes have no other way to say that
+    /// they were cut short, whether by an error or by the end of this process.
     pub fn plain(socket: Socket) -> Self {
+        socket.reset_on_close();
         let socket = Rc::new(socket);
         Self { source: Source::plain(Rc::clone(&socket)), sink: Sink::plain(socket), tls: None }
     }
@@ -113,6 +116,7 @@ impl Leg {
     /// Ends a leg in order: what is queued, close_notify, then waits a little for the peer to close, so that a reset
     /// does not overtake our last bytes.
     pub async fn close(mut self) {
+        self.sink.socket().end_on_close();
         let farewell = async {
             self.sink.queue_close_notify().ok()?;
             self.sink.flush().await.ok()?;

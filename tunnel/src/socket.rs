@@ -79,6 +79,13 @@ impl Socket {
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
+
+    /// Makes the close that follows an end of file again.
+    pub fn end_on_close(&self) {
+        if let Self::Tcp(stream) = self {
+            let _ = SockRef::from(stream).set_linger(None);
+        }
+    }
 }
 
 impl AsyncRead for Socket {
