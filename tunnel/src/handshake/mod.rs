@@ -16,6 +16,7 @@ use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::pki_types::ServerName;
 use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, ServerConfig};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::frame::ALPN;
@@ -58,6 +59,9 @@ pub fn provider() -> Arc<CryptoProvider> {
     })
 }
 
+/// The fatal alert 120 in a record of its own: nothing is encrypted before the ServerHello (RFC 8446 section 6).
+const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
+
 /// Accepts an attested leg. `allow_bytes` is whether a client without `inclavared/1` is met at all.
 ///
 /// The ClientHello is read first, in a buffer of ours: a client that offers other protocols alone must not meet a
@@ -82,6 +86,8 @@ pub async fn accept(
             config.alpn_protocols = vec![ALPN.to_vec()];
         }
         if speaks == Speaks::Bytes && !allow_bytes && hello.alpn.is_empty() {
+            // rustls lets a client without any ALPN pass. One that has left already needs no alert.
+            let _ = socket.write_all(&NO_APPLICATION_PROTOCOL).await;
             return Err(PeerMisbehaved::LegacyDenied.into());
         }
         let established = tls::accept(&mut socket, Arc::new(config), received).await.map_err(|error| {
