@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
 use inclavared_config::{Config, Listen};
+use rustls::crypto::CryptoProvider;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -21,9 +22,9 @@ use crate::attestation::{self, AttestationError};
 use crate::blocking::BlockingPool;
 use crate::connection::Report;
 use crate::error::Error;
-use crate::handshake;
+use crate::handshake::{self, PkiError};
 use crate::identity::{IdentityService, ROTATION, Role};
-use crate::node::{Gates, Node, RouteState, Service};
+use crate::node::{Gates, Node, Pki, RouteState, Service};
 use crate::workload::Workload;
 
 /// How soon a rotation that failed is tried again.
@@ -43,6 +44,8 @@ pub enum StartError {
         #[source]
         source: Box<Error>,
     },
+    #[error("route `{route}`")]
+    Pki { route: String, source: PkiError },
     #[error("route `{route}` cannot listen on {address}")]
     Bind {
         route: String,
@@ -99,7 +102,7 @@ pub fn node(config: &Config, ended: Box<dyn Fn(&Report) + Send + Sync>) -> Resul
     let verifier =
         Verifier { appraiser: attestation::appraiser(&config.attestation)?, pool, limit: config.deadlines.appraisal };
     let node = Node {
-        provider: handshake::provider(),
+        provider: handshake::provider(&config.tls),
         verifier,
         deadlines: config.deadlines.clone(),
         gates: Gates::new(&config.limits),
@@ -114,7 +117,7 @@ impl Process {
         let Setup { config, workload, ended } = setup;
         crate::accept::raise_descriptor_limit();
         let (node, blocking) = node(&config, ended)?;
-        let routes = routes(&config, workload)?;
+        let routes = routes(&config, workload, &node.provider)?;
         let bound = config
             .routes
             .iter()
@@ -172,7 +175,11 @@ impl Process {
     }
 }
 
-fn routes(config: &Config, workload: Option<Arc<dyn Workload>>) -> Result<Vec<Arc<RouteState>>, StartError> {
+fn routes(
+    config: &Config,
+    workload: Option<Arc<dyn Workload>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Vec<Arc<RouteState>>, StartError> {
     let attests =
         |route: &inclavared_config::Route| route.upstream.shows_evidence() || route.downstream.shows_evidence();
     let attester = match config.routes.iter().any(attests) {
@@ -202,7 +209,9 @@ fn routes(config: &Config, workload: Option<Arc<dyn Workload>>) -> Result<Vec<Ar
                 _ => None,
             };
             let serves = workload.clone().map_or(Service::Target, Service::InProcess);
-            Ok(Arc::new(RouteState { route: route.clone(), identity, serves }))
+            let pki =
+                Pki::load(route, provider).map_err(|source| StartError::Pki { route: route.name.clone(), source })?;
+            Ok(Arc::new(RouteState { route: route.clone(), identity, pki, serves }))
         })
         .collect()
 }

@@ -31,7 +31,12 @@ fn a_chain_of_three_shows_its_path() {
     let start_config = |config: Config, workload: Option<Arc<dyn Workload>>| {
         let reports = Arc::clone(&reports);
         let ended = Box::new(move |report: &inclavared_tunnel::connection::Report| {
-            reports.lock().unwrap().push(format!("{} {:?} {:?}", report.route.route.role, report.counters, report.result.as_ref().map(|c| c.reason).map_err(|e| e.one_line())));
+            reports.lock().unwrap().push(format!(
+                "{} {:?} {:?}",
+                report.route.route.role,
+                report.counters,
+                report.result.as_ref().map(|c| c.reason).map_err(|e| e.one_line())
+            ));
         });
         Process::start(Setup { config, workload, ended }).unwrap()
     };
