@@ -38,7 +38,7 @@ pub(super) struct OfflineArgs {
     /// A quote, a report or a certificate; `-` is standard input
     #[arg(long, value_name = "FILE")]
     evidence: PathBuf,
-    /// Intel's collateral (JSON), or AMD's certificates and CRLs (PEM, DER); may be repeated
+    /// Intel's collateral (JSON) or AMD's certificates and CRLs; repeatable
     #[arg(long, value_name = "FILE")]
     collateral: Vec<PathBuf>,
     /// Judge as of then: seconds since 1970, or 2030-01-31T12:00:00Z [default: now]
