@@ -12,7 +12,7 @@ use crate::policy::{NAME_REMEDY, is_name};
 use crate::route::{DEFAULT_TTL, default_role};
 use crate::{
     Attestation, AttesterKind, Config, Deadlines, Downstream, Errors, Legacy, Limits, Listen, LogSettings, Mistake,
-    Route, SimSettings, Target, Upstream, VerifierKind,
+    Route, SimSettings, Target, TlsSettings, Upstream, VerifierKind,
 };
 
 /// What a command line says. What it does not say has the original's meaning.
@@ -176,6 +176,7 @@ fn from_command_line(typed: OneRoute<'_>) -> Result<Config, Errors> {
         attestation,
         routes,
         policies,
+        tls: TlsSettings::default(),
         limits: Limits::default(),
         deadlines: Deadlines::default(),
         log: typed.log,

@@ -74,6 +74,11 @@ impl Config {
         for name in self.policies.keys().filter(|name| !used.contains_key(*name)) {
             warnings.push(format!("policy `{name}`: no route uses it"));
         }
+        let unattested = |route: &&Route| !route.upstream.shows_evidence() && route.downstream.policy().is_none();
+        for route in self.routes.iter().filter(unattested) {
+            let (up, down) = (route.upstream.label(), route.downstream.label());
+            warnings.push(format!("route `{}`: {up} to {down}: nothing is attested to anybody", route.name));
+        }
         for route in self.routes.iter().filter(|route| route.disclose_expected) {
             warnings.push(format!("route `{}`: disclose_expected tells reference values to anybody", route.name));
         }

@@ -107,17 +107,27 @@ async fn run(
     }
 }
 
-/// The upstream leg: TLS with our evidence, or plain bytes.
+/// The upstream leg: TLS with our evidence or with an ordinary certificate, or plain bytes.
 async fn meet(node: &Node, route: &RouteState, socket: Socket) -> Result<(Leg, Speaks), Error> {
     let certificate = match route.route.upstream {
         Upstream::Plain => return Ok((Leg::plain(socket), Speaks::Bytes)),
         Upstream::Attested => ClientCertificate::Optional,
         Upstream::Mutual { .. } => ClientCertificate::Required,
+        Upstream::Pki(_) => {
+            let files = route.pki.upstream.as_ref().ok_or_else(without_files)?;
+            let _permit = node.gates.handshakes.take(None)?;
+            let leg = handshake::accept_pki(socket, files, node.deadlines.handshake).await?;
+            return Ok((leg, Speaks::Bytes));
+        }
     };
     let _permit = node.gates.handshakes.take(None)?;
     let allow_bytes = route.route.legacy == Legacy::Enforce;
     handshake::accept(socket, &node.provider, route.identity()?, certificate, allow_bytes, node.deadlines.handshake)
         .await
+}
+
+fn without_files() -> Error {
+    Error::Internal("this route has no certificates and was asked for some".to_owned())
 }
 
 /// Appraises the client where the route asks for its evidence. `true`: it has shown some that was accepted.
@@ -208,6 +218,8 @@ async fn below(
             let kind = terminal_kind(&route.route.target, tee);
             return Ok((None, Below::End(kind.into())));
         }
+        // TLS, but nothing attested at its other end: to a verifier that is the end of what is confidential.
+        (Service::Target, Side::Pki(_)) => return Ok((None, Below::End(TerminalKind::Plain.into()))),
         (Service::Target, Side::Attested { policy }) => (policy, false),
         (Service::Target, Side::Mutual { policy }) => (policy, true),
     };
@@ -296,7 +308,13 @@ async fn join(node: &Node, route: &RouteState, server: Option<Leg>, below: &Belo
             }
             Ok(leg)
         }
-        (None, Service::Target) => Ok(Leg::plain(dial(&route.route.target, node.deadlines.dial).await?)),
+        (None, Service::Target) => {
+            let socket = dial(&route.route.target, node.deadlines.dial).await?;
+            match &route.pki.downstream {
+                Some(files) => handshake::connect_pki(socket, files, node.deadlines.handshake).await,
+                None => Ok(Leg::plain(socket)),
+            }
+        }
         (None, Service::InProcess(workload)) => {
             let (ours, theirs) = UnixStream::pair().map_err(|e| Error::Internal(format!("a socket pair: {e}")))?;
             let workload = Arc::clone(workload);

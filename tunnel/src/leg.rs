@@ -27,7 +27,7 @@ const FAREWELL_BYTES: usize = 1 << 20;
 pub struct Leg {
     pub source: Source,
     pub sink: Sink,
-    /// Some for TLS.
+    /// Some for an attested leg.
     pub tls: Option<Box<TlsFacts>>,
 }
 
@@ -64,12 +64,17 @@ impl Leg {
 
     /// The leg that a handshake gave. It speaks frames if that is the protocol that was agreed on.
     pub fn tls(socket: Socket, established: Established, facts: TlsFacts) -> Self {
+        Self { tls: Some(Box::new(facts)), ..Self::pki(socket, established) }
+    }
+
+    /// A leg of which no more is known than that its handshake ended well.
+    pub fn pki(socket: Socket, established: Established) -> Self {
         let Established { opener, sealer, unread, alpn, .. } = established;
         let framed = alpn.as_deref() == Some(ALPN);
         let socket = Rc::new(socket);
         let link = Rc::<Link>::default();
         let source = Source::tls(Rc::clone(&socket), Rc::clone(&link), opener, unread, framed);
-        Self { source, sink: Sink::tls(socket, link, sealer, framed), tls: Some(Box::new(facts)) }
+        Self { source, sink: Sink::tls(socket, link, sealer, framed), tls: None }
     }
 
     /// Sends one control frame.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
-use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen};
+use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen, TlsSettings};
+use rustls::crypto::CryptoProvider;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -21,9 +22,9 @@ use crate::attestation::{self, AttestationError};
 use crate::blocking::BlockingPool;
 use crate::connection::Report;
 use crate::error::Error;
-use crate::handshake;
+use crate::handshake::{self, PkiError};
 use crate::identity::{IdentityService, ROTATION, Role};
-use crate::node::{Gates, Node, RouteState, Service};
+use crate::node::{Gates, Node, Pki, RouteState, Service};
 use crate::workload::Workload;
 
 /// How soon a rotation that failed is tried again.
@@ -43,6 +44,8 @@ pub enum StartError {
         #[source]
         source: Box<Error>,
     },
+    #[error("route `{route}`")]
+    Pki { route: String, source: PkiError },
     #[error("route `{route}` cannot listen on {address}")]
     Bind {
         route: String,
@@ -96,6 +99,7 @@ enum Phase {
 /// The node alone, for a program that verifies and does not listen.
 pub fn node(
     attestation: &Attestation,
+    tls: &TlsSettings,
     limits: &Limits,
     deadlines: &Deadlines,
     ended: Box<dyn Fn(&Report) + Send + Sync>,
@@ -104,7 +108,7 @@ pub fn node(
         .map_err(|source| StartError::Thread { what: "pool of threads", source })?;
     let verifier = Verifier { appraiser: attestation::appraiser(attestation)?, pool, limit: deadlines.appraisal };
     let node = Node {
-        provider: handshake::provider(),
+        provider: handshake::provider(tls),
         verifier,
         deadlines: deadlines.clone(),
         gates: Gates::new(limits),
@@ -118,8 +122,9 @@ impl Process {
     pub fn start(setup: Setup) -> Result<Self, StartError> {
         let Setup { config, workload, ended } = setup;
         crate::accept::raise_descriptor_limit();
-        let (node, blocking) = node(&config.attestation, &config.limits, &config.deadlines, ended)?;
-        let routes = routes(&config, workload)?;
+        let Config { attestation, tls, limits, deadlines, .. } = &config;
+        let (node, blocking) = node(attestation, tls, limits, deadlines, ended)?;
+        let routes = routes(&config, workload, &node.provider)?;
         let bound = config
             .routes
             .iter()
@@ -180,7 +185,11 @@ impl Process {
     }
 }
 
-fn routes(config: &Config, workload: Option<Arc<dyn Workload>>) -> Result<Vec<Arc<RouteState>>, StartError> {
+fn routes(
+    config: &Config,
+    workload: Option<Arc<dyn Workload>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Vec<Arc<RouteState>>, StartError> {
     let attests =
         |route: &inclavared_config::Route| route.upstream.shows_evidence() || route.downstream.shows_evidence();
     let attester = match config.routes.iter().any(attests) {
@@ -210,7 +219,9 @@ fn routes(config: &Config, workload: Option<Arc<dyn Workload>>) -> Result<Vec<Ar
                 _ => None,
             };
             let serves = workload.clone().map_or(Service::Target, Service::InProcess);
-            Ok(Arc::new(RouteState { route: route.clone(), identity, serves }))
+            let pki =
+                Pki::load(route, provider).map_err(|source| StartError::Pki { route: route.name.clone(), source })?;
+            Ok(Arc::new(RouteState { route: route.clone(), identity, pki, serves }))
         })
         .collect()
 }

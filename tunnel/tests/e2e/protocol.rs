@@ -38,8 +38,14 @@ impl Client {
             platform: Some(PathBuf::from(world.platform())),
             sim: SimSettings::default(),
         };
-        let (node, _blocking) =
-            process::node(&attestation, &Limits::default(), &Deadlines::default(), Box::new(|_| {})).unwrap();
+        let (node, _blocking) = process::node(
+            &attestation,
+            &inclavared_config::TlsSettings::default(),
+            &Limits::default(),
+            &Deadlines::default(),
+            Box::new(|_| {}),
+        )
+        .unwrap();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         Self { node, policy: Arc::new(VerifierKind::Sim.default_policy()), runtime, _blocking }
     }
