@@ -11,6 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
 use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen};
+use rustls::crypto::CryptoProvider;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -116,9 +117,16 @@ pub fn node(
 impl Process {
     /// Attests, binds every listener, and starts the workers. Blocks for the first quotes.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
+        Self::start_with(setup, handshake::provider())
+    }
+
+    /// With other suites than the usual: a test's, whose keys are used up sooner.
+    #[doc(hidden)]
+    pub fn start_with(setup: Setup, provider: Arc<CryptoProvider>) -> Result<Self, StartError> {
         let Setup { config, workload, ended } = setup;
         crate::accept::raise_descriptor_limit();
-        let (node, blocking) = node(&config.attestation, &config.limits, &config.deadlines, ended)?;
+        let (mut node, blocking) = node(&config.attestation, &config.limits, &config.deadlines, ended)?;
+        node.provider = provider;
         let routes = routes(&config, workload)?;
         let bound = config
             .routes
