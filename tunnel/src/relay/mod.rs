@@ -255,7 +255,7 @@ impl Way<'_> {
         let bytes = &self.passage.bytes;
         let payload = sink.queue(batch).map_err(Broken::own)?;
         bytes.set(bytes.get() + payload);
-        self.flush(sink).await?;
+        self.flush_for(source, sink).await?;
         let (buffer, rest) = sink.release();
         source.restore(buffer, rest);
         Ok(())
@@ -268,6 +268,18 @@ impl Way<'_> {
             self.flush(sink).await?;
         }
         Ok(())
+    }
+
+    /// [`flush`](Self::flush), with an eye on where the bytes came from: a peer that is gone does not hold a relay
+    /// whose other peer stalls. What it had sent still passes, if it does so within the half-close time.
+    async fn flush_for(self, source: &Source, sink: &mut Sink) -> Result<(), Broken> {
+        let mut flush = std::pin::pin!(self.flush(sink));
+        tokio::select! {
+            biased;
+            flushed = &mut flush => return flushed,
+            () = source.is_gone() => self.state.watch.half_closed(),
+        }
+        flush.await
     }
 
     /// Writes all that is queued. The watch sees each step of it: a slow reader is not a stalled one.

@@ -137,6 +137,12 @@ impl Sink {
         Ok(())
     }
 
+    /// Queues one record with this content, whatever it is: a test's frames in parts, or several in one.
+    #[doc(hidden)]
+    pub fn queue_record(&mut self, content: &[u8]) -> Result<(), Error> {
+        self.queue_copied(&[content])
+    }
+
     /// Queues what waits in the link: key updates and control frames.
     pub fn queue_waiting(&mut self) -> Result<(), Error> {
         let Form::Tls { link, .. } = &self.form else { return Ok(()) };

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use tokio::io::Interest;
 
 use super::batch::{Batch, Piece};
 use super::buffer::{Buffer, SIZE};
@@ -93,6 +94,14 @@ impl Source {
     /// Waits until a read may bring something. Cancel safe.
     pub async fn readable(&self) -> io::Result<()> {
         self.socket.readable().await
+    }
+
+    /// Waits until the peer is gone: its transport was reset. Cancel safe.
+    pub(super) async fn is_gone(&self) {
+        if !self.socket.ready(Interest::ERROR).await.is_ok_and(|ready| ready.is_error()) {
+            // An error of the wait itself tells nothing of the peer: the next read will.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Reads once and opens what is whole. `slots` says how the sink wants payload to lie.
