@@ -84,7 +84,7 @@ fn every_setting_arrives() {
         appraisal: seconds(7),
         quote: seconds(8),
         half_close: seconds(9),
-        write_stall: seconds(10),
+        write_stall: Some(seconds(10)),
         idle: Some(seconds(5400)),
         drain: seconds(11),
         trailer: seconds(12),

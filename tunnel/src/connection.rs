@@ -334,6 +334,7 @@ fn times(node: &Node, path: Option<&Path>) -> Times {
     Times {
         // The hop nearest to the workload ends a half-closed stream, and signs for it; those above wait for that.
         half_close: node.deadlines.half_close + margin,
+        write_stall: node.deadlines.write_stall,
         idle: node.deadlines.idle.map(|idle| idle + margin),
         path_ends: path.map(|path| tokio::time::Instant::now() + path.ages_at.since(Timestamp::now())),
     }

@@ -39,6 +39,8 @@ pub enum Error {
     Idle(Duration),
     #[error("one direction ended, and no byte came from the other for {0:?}")]
     HalfClosed(Duration),
+    #[error("a write took no byte for {0:?}")]
+    WriteStall(Duration),
     #[error("the evidence of the path is older than the policy allows")]
     PathAge,
     #[error("{0}")]
@@ -121,7 +123,7 @@ impl Error {
             Self::Deadline { .. } => Reason::Deadline,
             Self::Overload { .. } => Reason::Overload,
             Self::Shutdown => Reason::Shutdown,
-            Self::Idle(_) | Self::HalfClosed(_) => Reason::Idle,
+            Self::Idle(_) | Self::HalfClosed(_) | Self::WriteStall(_) => Reason::Idle,
             Self::PathAge => Reason::PathAge,
             Self::Internal(_) => Reason::Internal,
             Self::Unreachable { .. } => Reason::Unreachable,

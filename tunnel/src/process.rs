@@ -120,10 +120,19 @@ pub fn node(
 impl Process {
     /// Attests, binds every listener, and starts the workers. Blocks for the first quotes.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
+        Self::start_with(setup, None)
+    }
+
+    /// With other suites than the usual: a test's, whose keys are used up sooner.
+    #[doc(hidden)]
+    pub fn start_with(setup: Setup, provider: Option<Arc<CryptoProvider>>) -> Result<Self, StartError> {
         let Setup { config, workload, ended } = setup;
         crate::accept::raise_descriptor_limit();
         let Config { attestation, tls, limits, deadlines, .. } = &config;
-        let (node, blocking) = node(attestation, tls, limits, deadlines, ended)?;
+        let (mut node, blocking) = node(attestation, tls, limits, deadlines, ended)?;
+        if let Some(provider) = provider {
+            node.provider = provider;
+        }
         let routes = routes(&config, workload, &node.provider)?;
         let bound = config
             .routes

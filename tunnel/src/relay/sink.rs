@@ -47,6 +47,8 @@ pub struct Sink {
     outgoing: Outgoing,
     /// Nothing may be sent any more.
     ended: bool,
+    /// The application's stream has begun and not ended: a close now would cut it short.
+    in_stream: bool,
 }
 
 #[derive(Debug)]
@@ -57,12 +59,12 @@ enum Form {
 
 impl Sink {
     pub fn plain(socket: Rc<Socket>) -> Self {
-        Self { socket, form: Form::Plain, outgoing: Outgoing::default(), ended: false }
+        Self { socket, form: Form::Plain, outgoing: Outgoing::default(), ended: false, in_stream: false }
     }
 
     pub fn tls(socket: Rc<Socket>, link: Rc<Link>, sealer: Sealer, framed: bool) -> Self {
         let form = Form::Tls { sealer: Box::new(sealer), link, framed };
-        Self { socket, form, outgoing: Outgoing::default(), ended: false }
+        Self { socket, form, outgoing: Outgoing::default(), ended: false, in_stream: false }
     }
 
     pub(super) fn slots(&self) -> Slots {
@@ -79,6 +81,30 @@ impl Sink {
 
     pub fn is_plain(&self) -> bool {
         matches!(self.form, Form::Plain)
+    }
+
+    /// From now on the application's bytes pass: a plain socket that is dropped before their end, for whatever reason,
+    /// is reset, so that nobody takes the part for the whole.
+    pub(super) fn begin_stream(&mut self) {
+        self.in_stream = true;
+        if self.is_plain() {
+            self.socket.reset_on_close();
+        }
+    }
+
+    /// The end of the application's stream has been written.
+    pub(super) fn end_stream(&mut self) -> io::Result<()> {
+        if self.is_plain() {
+            self.socket.shutdown_write()?;
+            self.socket.close_in_order();
+        }
+        self.in_stream = false;
+        Ok(())
+    }
+
+    /// The application's stream has begun and not ended.
+    pub fn is_in_stream(&self) -> bool {
+        self.in_stream
     }
 
     /// What the reading half of this leg, or the session, wants sent.
@@ -111,12 +137,19 @@ impl Sink {
         Ok(())
     }
 
+    /// Queues one record with this content, whatever it is: a test's frames in parts, or several in one.
+    #[doc(hidden)]
+    pub fn queue_record(&mut self, content: &[u8]) -> Result<(), Error> {
+        self.queue_copied(&[content])
+    }
+
     /// Queues what waits in the link: key updates and control frames.
     pub fn queue_waiting(&mut self) -> Result<(), Error> {
         let Form::Tls { link, .. } = &self.form else { return Ok(()) };
         let link = Rc::clone(link);
-        if link.take_key_update() {
-            self.queue_key_update()?;
+        let ask_peer = link.take_peer_update();
+        if link.take_key_update() || ask_peer {
+            self.queue_key_update(ask_peer)?;
         }
         while let Some(frame) = link.take_frame() {
             self.queue_frame(frame.kind, &frame.payload)?;
@@ -148,15 +181,34 @@ impl Sink {
 
     /// Writes all that is queued. Cancel safe: what is left stays queued, and goes out whole with the next call.
     pub async fn flush(&mut self) -> io::Result<()> {
-        while !self.outgoing.is_empty() {
-            match self.socket.try_write_vectored(&self.outgoing.slices()) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.outgoing.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
-                Err(error) => return Err(error),
+        while !self.is_flushed() {
+            if !self.write()? {
+                self.writable().await?;
             }
         }
         Ok(())
+    }
+
+    pub(super) fn is_flushed(&self) -> bool {
+        self.outgoing.is_empty()
+    }
+
+    /// Writes once. `false`: nothing can be written now.
+    pub(super) fn write(&mut self) -> io::Result<bool> {
+        match self.socket.try_write_vectored(&self.outgoing.slices()) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                self.outgoing.advance(written);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until a write may do something. Cancel safe.
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        self.socket.writable().await
     }
 
     /// Gives the buffer of the batch back, once it is flushed.
@@ -265,15 +317,15 @@ impl Sink {
 
     fn update_keys_if_due(&mut self) -> Result<(), Error> {
         match &self.form {
-            Form::Tls { sealer, .. } if sealer.key_update_due() => self.queue_key_update(),
+            Form::Tls { sealer, .. } if sealer.key_update_due() => self.queue_key_update(false),
             _ => Ok(()),
         }
     }
 
-    fn queue_key_update(&mut self) -> Result<(), Error> {
+    fn queue_key_update(&mut self, ask_peer: bool) -> Result<(), Error> {
         if let (Form::Tls { sealer, .. }, false) = (&mut self.form, self.ended) {
             let mut out = BytesMut::new();
-            sealer.key_update(&mut out, false).map_err(Error::seal)?;
+            sealer.key_update(&mut out, ask_peer).map_err(Error::seal)?;
             self.outgoing.push_own(out);
         }
         Ok(())
