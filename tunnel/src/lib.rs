@@ -22,6 +22,7 @@ pub mod identity;
 pub mod leg;
 pub mod log;
 pub mod node;
+pub mod offline;
 pub mod open;
 pub mod permits;
 pub mod process;

@@ -23,12 +23,23 @@ pub use roots::TrustRoots;
 pub use tcb::TcbStatus;
 pub(crate) use x509::{certificate_key, certificate_window, parse, pem_certificates};
 
-use crate::evidence::{Evidence, Tee};
+use crate::evidence::{Endorsements, Evidence, Tee};
 use crate::{CollateralDigest, Reason, Timestamp};
 
 /// Appraises evidence. Pure but for what it was built with; takes under a millisecond, so it runs on the blocking pool.
 pub trait Appraise: Send + Sync {
     fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError>;
+
+    /// Takes what a peer sent along with its evidence, if it can be used and is genuine. Never more than a convenience:
+    /// evidence is appraised alike, whoever brought the certificates. By default nothing is taken.
+    fn learn_endorsements(
+        &self,
+        _evidence: &Evidence,
+        _endorsements: &Endorsements,
+        _now: Timestamp,
+    ) -> Result<(), AppraisalError> {
+        Ok(())
+    }
 }
 
 /// What the cryptography says of an attester, before any policy has judged it.

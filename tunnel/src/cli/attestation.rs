@@ -212,7 +212,7 @@ fn kind<T: FromStr<Err = KindError>>(flag: &str, text: &str, mistakes: &mut Mist
 }
 
 /// `FILE` or `FILE#NAME`. What comes after the last `#` is a name only if it can be one.
-fn read_policy(text: &str, mistakes: &mut Mistakes) -> Option<Policy> {
+pub(super) fn read_policy(text: &str, mistakes: &mut Mistakes) -> Option<Policy> {
     let (file, name) = match text.rsplit_once('#') {
         Some((file, name)) if !file.is_empty() && !name.contains('/') => (file, Some(name)),
         _ => (text, None),

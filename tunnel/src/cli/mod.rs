@@ -19,7 +19,7 @@ pub use enclave_tls_server::{EnclaveTlsServer, Serves};
 pub use inclavared::{DemoOptions, Inclavared};
 pub use logging::{LogError, init_logging};
 pub use mistakes::{CliError, Mistakes};
-pub use shelter::{Shelter, Verification};
+pub use shelter::{OfflineAppraisal, Shelter, Source, Verification};
 
 /// What a command line means.
 #[derive(Clone, PartialEq, Eq, Debug)]
