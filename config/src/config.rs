@@ -72,7 +72,7 @@ pub(crate) fn default_workers() -> NonZeroUsize {
 }
 
 /// What a configuration consists of, besides policies and what was recorded.
-pub(crate) const TABLES: &[&str] = &["route", "attestation", "limits", "deadlines", "log", "workers"];
+pub(crate) const TABLES: &[&str] = &["route", "attestation", "collateral", "limits", "deadlines", "log", "workers"];
 
 fn read_config(path: &Path, root: &Table<'_>) -> Option<Config> {
     let policies = read_policies(root);
