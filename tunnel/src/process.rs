@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
-use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen};
+use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen, Route};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 
 use crate::accept::{Bound, Shared, accept};
-use crate::appraise::Verifier;
-use crate::attestation::{self, AttestationError};
+use crate::appraise::{APPRAISED_AGAIN, Verifier};
+use crate::attestation::{self, Appraisal, AttestationError};
 use crate::blocking::BlockingPool;
 use crate::connection::Report;
 use crate::error::Error;
@@ -100,9 +100,20 @@ pub fn node(
     deadlines: &Deadlines,
     ended: Box<dyn Fn(&Report) + Send + Sync>,
 ) -> Result<(Node, Runtime), StartError> {
+    node_with(attestation::appraisal(attestation, true)?, limits, deadlines, ended)
+}
+
+fn node_with(
+    appraisal: Appraisal,
+    limits: &Limits,
+    deadlines: &Deadlines,
+    ended: Box<dyn Fn(&Report) + Send + Sync>,
+) -> Result<(Node, Runtime), StartError> {
     let (pool, blocking) = BlockingPool::new(limits.blocking_threads, limits.blocking_queue)
         .map_err(|source| StartError::Thread { what: "pool of threads", source })?;
-    let verifier = Verifier { appraiser: attestation::appraiser(attestation)?, pool, limit: deadlines.appraisal };
+    let Appraisal { appraiser, collateral } = appraisal;
+    let again = Arc::new(Semaphore::new(APPRAISED_AGAIN));
+    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, again };
     let node = Node {
         provider: handshake::provider(),
         verifier,
@@ -118,7 +129,9 @@ impl Process {
     pub fn start(setup: Setup) -> Result<Self, StartError> {
         let Setup { config, workload, ended } = setup;
         crate::accept::raise_descriptor_limit();
-        let (node, blocking) = node(&config.attestation, &config.limits, &config.deadlines, ended)?;
+        let appraises = |route: &Route| route.upstream.policy().is_some() || route.downstream.policy().is_some();
+        let appraisal = attestation::appraisal(&config.attestation, config.routes.iter().any(appraises))?;
+        let (node, blocking) = node_with(appraisal, &config.limits, &config.deadlines, ended)?;
         let routes = routes(&config, workload)?;
         let bound = config
             .routes
@@ -181,10 +194,9 @@ impl Process {
 }
 
 fn routes(config: &Config, workload: Option<Arc<dyn Workload>>) -> Result<Vec<Arc<RouteState>>, StartError> {
-    let attests =
-        |route: &inclavared_config::Route| route.upstream.shows_evidence() || route.downstream.shows_evidence();
+    let attests = |route: &Route| route.upstream.shows_evidence() || route.downstream.shows_evidence();
     let attester = match config.routes.iter().any(attests) {
-        true => Some(attestation::attester(&config.attestation)?),
+        true => Some(attestation::attester(&config.attestation, config.deadlines.quote)?),
         false => None,
     };
     config

@@ -207,6 +207,7 @@ impl RunArgs {
             mutual: self.mutual,
             platform: meant.platform,
             sim: meant.sim,
+            collateral: meant.collateral,
             policy: meant.policy,
             role: self.role.clone(),
             log: log.clone(),

@@ -35,7 +35,8 @@ fn unix_sockets_from_end_to_end() {
     );
     assert_eq!(last.address, address("last.sock"));
     // The original wrote bare paths.
-    let line = format!("--listen {0}/first.sock --xfer {0}/last.sock --mutual {1}", world.path("").display(), world.sim());
+    let line =
+        format!("--listen {0}/first.sock --xfer {0}/last.sock --mutual {1}", world.path("").display(), world.sim());
     let first = Hop::new(Program::start(&mut command("inclavared", &line.replace("//", "/"))));
     let (code, path) = world.attest(&first.address, "");
     assert_eq!((code, &path["end"]["kind"]), (Some(0), &"same-tee".into()), "{path:#}");

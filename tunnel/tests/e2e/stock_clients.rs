@@ -73,7 +73,8 @@ fn python() {
     let world = World::new();
     let workload = world.workload("--echo");
     let sent = Random::bytes(1, SIZE);
-    let talk = |hop: &Hop| Some(run(within(25, "python3", &["-c", PYTHON, &hop.tcp().port().to_string()])?, sent.clone()));
+    let talk =
+        |hop: &Hop| Some(run(within(25, "python3", &["-c", PYTHON, &hop.tcp().port().to_string()])?, sent.clone()));
     let enforcing = hop(&world, &workload, "enforce");
     let Some(served) = talk(&enforcing) else { return };
     assert!(served.status.success(), "{}", String::from_utf8_lossy(&served.stderr));
@@ -130,7 +131,10 @@ fn curl() {
     let get = |hop: &Hop, path: &str| {
         // It offers h2 and http/1.1, and must not meet an alert for that.
         let url = format!("https://127.0.0.1:{}/{path}", hop.tcp().port());
-        Some(run(within(25, "curl", &["--insecure", "--silent", "--show-error", "--fail", "--noproxy", "*", &url])?, Vec::new()))
+        Some(run(
+            within(25, "curl", &["--insecure", "--silent", "--show-error", "--fail", "--noproxy", "*", &url])?,
+            Vec::new(),
+        ))
     };
     let enforcing = hop(&world, &workload, "enforce");
     for server in [&enforcing, &workload] {
