@@ -111,10 +111,10 @@ pub struct Verifier {
     /// For one appraisal, the collateral that it may have to wait for included.
     pub limit: Duration,
     /// Of those that are appraised again, so many at once: new ones do not wait behind them.
-    pub again: Arc<Semaphore>,
+    pub turns: Arc<Semaphore>,
 }
 
-/// The parts of [`Verifier::again`].
+/// The permits of [`Verifier::turns`].
 pub const APPRAISED_AGAIN: usize = 2;
 
 /// A peer that was appraised and admitted as the only hop on its side.
@@ -170,6 +170,15 @@ impl Verifier {
         let judge = move || check.run(&*appraiser).map_err(|error| Refused::Path(Box::new(error)));
         let sets = move || missing::sets_of_trailer(&trailer.trailer, &trailer.limits());
         self.judge("verifying a path", judge, sets).await
+    }
+
+    /// Judges evidence that was judged before.
+    pub(crate) async fn again(
+        &self,
+        evidence: Arc<Evidence>,
+        judge: impl Fn() -> Result<(), Refused> + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        self.judge("appraisal", judge, move || missing::sets_of(&evidence)).await
     }
 
     /// Rises when collateral has taken the place of other collateral.

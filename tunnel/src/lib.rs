@@ -26,6 +26,7 @@ pub mod offline;
 pub mod open;
 pub mod permits;
 pub mod process;
+pub mod reappraise;
 pub mod relay;
 pub mod relying_party;
 pub mod report;

@@ -112,8 +112,8 @@ fn node_with(
     let (pool, blocking) = BlockingPool::new(limits.blocking_threads, limits.blocking_queue)
         .map_err(|source| StartError::Thread { what: "pool of threads", source })?;
     let Appraisal { appraiser, collateral } = appraisal;
-    let again = Arc::new(Semaphore::new(APPRAISED_AGAIN));
-    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, again };
+    let turns = Arc::new(Semaphore::new(APPRAISED_AGAIN));
+    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, turns };
     let node = Node {
         provider: handshake::provider(),
         verifier,

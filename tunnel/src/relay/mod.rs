@@ -83,9 +83,17 @@ struct State {
 /// Relays until both directions have ended and the receipt has passed, or until something is wrong.
 ///
 /// Both legs are left as they are then: the caller closes them, in order or with a FAULT.
-pub async fn run(up: &mut Leg, down: &mut Leg, closing: &Closing<'_>, times: &Times) -> Outcome {
+///
+/// `refused` ends it as well, when it is ready: what the connection rests on does not hold any more.
+pub async fn run(
+    up: &mut Leg,
+    down: &mut Leg,
+    closing: &Closing<'_>,
+    times: &Times,
+    refused: impl Future<Output = Error>,
+) -> Outcome {
     let state = State::default();
-    let result = both(up, down, closing, times, &state).await;
+    let result = both(up, down, closing, times, &state, refused).await;
     let result = match result {
         Err(Broken { error: Error::HalfClosed(_), .. }) if closing.signs_alone() => {
             close_early(up, closing, &state).await.map_err(Broken::own)
@@ -101,11 +109,12 @@ async fn both(
     closing: &Closing<'_>,
     times: &Times,
     state: &State,
+    refused: impl Future<Output = Error>,
 ) -> Result<Closed, Broken> {
     let upward = upward(&mut up.source, &mut down.sink, state);
     let downward = downward(&mut down.source, &mut up.sink, closing, state);
     let watch = state.watch.expiry(times);
-    tokio::pin!(upward, downward, watch);
+    tokio::pin!(upward, downward, watch, refused);
     let mut up_done = false;
     loop {
         tokio::select! {
@@ -115,6 +124,7 @@ async fn both(
                 up_done = true;
             }
             error = &mut watch => return Err(Broken::own(error)),
+            error = &mut refused => return Err(Broken::own(error)),
         }
     }
 }
