@@ -198,8 +198,8 @@ impl Verifier {
         let first = Arc::clone(&judge);
         let tried = move || {
             first().map_err(|refused| match missing::is_for_want_of_collateral(&refused) {
-                true => (refused, sets()),
-                false => (refused, missing::Sets::new()),
+                true => (Box::new(refused), sets()),
+                false => (Box::new(refused), missing::Sets::new()),
             })
         };
         let (refused, sets) = match self.pool.run(what, self.limit, tried).await? {
@@ -207,7 +207,7 @@ impl Verifier {
             Err(refused) => refused,
         };
         if sets.is_empty() {
-            return Err(refused.into());
+            return Err((*refused).into());
         }
         let fetched = missing::fetch(&self.collateral, sets, self.limit, end).await;
         fetched.map_err(|source| Error::Collateral { hop: refused.hop(), source })?;

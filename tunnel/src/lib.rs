@@ -24,6 +24,7 @@ pub mod log;
 pub mod node;
 pub mod offline;
 pub mod open;
+pub mod pccs_program;
 pub mod permits;
 pub mod process;
 pub mod reappraise;
