@@ -126,3 +126,6 @@ fn alone(who: &str, evidence: Evidence, policy: &Arc<Policy>) -> Peer {
         role,
     }
 }
+
+#[cfg(test)]
+mod tests;
