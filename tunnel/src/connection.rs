@@ -8,7 +8,7 @@ use inclavared_attest::Timestamp;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::path::{AttestedPeer, Counters, Downstream, Nonce, Onward, Open, Path, PeerVerdict, VERSION};
 use inclavared_attest::policy::{Policy, TerminalKind};
-use inclavared_config::{Downstream as Side, Legacy, Upstream};
+use inclavared_config::{Downstream as Side, Legacy, Route, Upstream};
 use tokio::net::UnixStream;
 
 use crate::close::{Below, Closed, Closing, Ending};
@@ -21,6 +21,7 @@ use crate::leg::Leg;
 use crate::node::{Node, RouteState, Service};
 use crate::open::{Asked, open_path, receive_open, receive_start, start_path, while_client_waits};
 use crate::permits::Permit;
+use crate::reappraise::Standing;
 use crate::relay::{self, Outcome, Times};
 use crate::socket::Socket;
 use crate::statement::Statement;
@@ -65,6 +66,8 @@ async fn run(
     begun: Instant,
     report: &mut Report,
 ) -> Result<Closed, Error> {
+    // From before the first appraisal, so that no change falls between it and the stream.
+    let changes = node.verifier.changes();
     // The opening is large and short: on the heap it is gone when the stream begins.
     let (mut client, speaks) = Box::pin(meet(node, route, socket)).await?;
     let known = Box::pin(client_is_known(node, route, &client)).await;
@@ -88,7 +91,9 @@ async fn run(
     report.path.clone_from(&path);
     let times = times(node, path.as_deref());
     let closing = Closing { node, statement: statement.map(Into::into), below: &below };
-    let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times).await;
+    let standing = standing(&route.route, &mut client, &below);
+    let refused = standing.until_refused(&node.verifier, changes);
+    let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times, refused).await;
     report.counters = counters;
     match result {
         Ok(closed) => {
@@ -326,6 +331,13 @@ async fn join(node: &Node, route: &RouteState, server: Option<Leg>, below: &Belo
             Ok(Leg::plain(Socket::Unix(ours)))
         }
     }
+}
+
+/// What is appraised again when collateral changes. The client's evidence has no other use from here on.
+fn standing(route: &Route, client: &mut Leg, below: &Below) -> Standing {
+    let peer = client.tls.as_mut().and_then(|facts| facts.peer.as_mut());
+    let evidence = route.upstream.policy().and_then(|policy| Some((peer?.evidence.take()?, policy)));
+    Standing::new(evidence, below, route.downstream.policy())
 }
 
 fn times(node: &Node, path: Option<&Path>) -> Times {

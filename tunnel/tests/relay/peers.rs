@@ -104,7 +104,7 @@ impl Server {
             policy_digest: PolicyDigest::of(b""),
             config_digest: ConfigDigest::of(b""),
         };
-        let attester = attestation::attester(&config.attestation).unwrap();
+        let attester = attestation::attester(&config.attestation, config.deadlines.quote).unwrap();
         let identity = IdentityService::start(attester, role, Timestamp::now()).unwrap();
         let (node, _, blocking) = world.node();
         Self { address: listener.local_addr().unwrap(), listener, identity, node, _blocking: blocking }

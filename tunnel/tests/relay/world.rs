@@ -123,7 +123,8 @@ impl World {
         let config = self.config(&route("plain", "127.0.0.1:9".parse().unwrap(), "attested"), "");
         let policy = Arc::clone(config.routes[0].downstream.policy().unwrap());
         let (node, blocking) =
-            process::node(&config.attestation, &config.limits, &config.deadlines, Box::new(|_| {})).unwrap();
+            process::node(&config.attestation, &config.tls, &config.limits, &config.deadlines, Box::new(|_| {}))
+                .unwrap();
         (node, policy, blocking)
     }
 }
