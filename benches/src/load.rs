@@ -70,7 +70,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     proc::raise_descriptor_limit();
     let dialer = Dialer { address: args.address, tls: args.certs.as_deref().map(certs::client).transpose()? };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let measured = LocalSet::new().run_until(async {
+    let tasks = LocalSet::new();
+    let measured = tasks.run_until(async {
         match args.kind {
             Kind::Bulk { streams, down, mib, record } => {
                 bulk(&dialer, args.pid, streams, down, mib << 20, record).await
