@@ -26,6 +26,9 @@ pub enum Target {
     },
     /// An absolute path, short enough for a socket address.
     Unix(PathBuf),
+    /// The workload is this process, so nothing is dialled: what it does, in words. Only a program that is a workload
+    /// has such a target; no file can name one.
+    Process(String),
 }
 
 /// What is wrong with an address, and what to write instead.
@@ -56,7 +59,7 @@ impl Target {
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp { host, port } => Some(SocketAddr::new(host.parse().ok()?, *port)),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Process(_) => None,
         }
     }
 
@@ -156,6 +159,7 @@ impl fmt::Display for Target {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Process(what) => write!(f, "process:{what}"),
         }
     }
 }

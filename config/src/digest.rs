@@ -122,6 +122,8 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
             ("[[policy.p.hop]]", "grace = \"1d\"\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "tcb = [\"UpToDate\"]\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "allow_smt = false\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "snp_min = { milan = { snp = 1 } }\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "snp_min = { genoa = { snp = 1 } }\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "refused_advisories = [\"INTEL-SA-00615\"]\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "max_hops = 2\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "terminal = \"plain\"\n[[policy.p.hop]]"),

@@ -54,6 +54,22 @@ impl FlagConfig {
     }
 }
 
+/// What the command line of a workload says: evidence toward its clients, and nothing attested behind it.
+#[derive(Clone, Debug)]
+pub struct ServerFlagConfig {
+    pub listen: Listen,
+    pub target: Target,
+    pub attester: AttesterKind,
+    pub verifier: VerifierKind,
+    /// `--mutual`: clients have to show evidence.
+    pub mutual: bool,
+    pub platform: Option<PathBuf>,
+    pub sim: SimSettings,
+    /// As in [`FlagConfig`].
+    pub policy: Option<Policy>,
+    pub log: LogSettings,
+}
+
 impl VerifierKind {
     /// The policy of a command line that names none: naming the verifier `sim` or `null` is what allows it.
     pub fn default_policy(self) -> Policy {
@@ -64,57 +80,106 @@ impl VerifierKind {
 impl Config {
     /// One route, attested on both sides.
     pub fn from_flags(flags: FlagConfig) -> Result<Self, Errors> {
-        let attestation = Attestation {
-            attester: flags.attester,
-            verifier: flags.verifier,
-            platform: flags.platform,
-            sim: flags.sim,
+        let sides = |policy| match flags.mutual {
+            true => (Upstream::Attested, Downstream::Mutual { policy }),
+            false => (Upstream::Attested, Downstream::Attested { policy }),
         };
-        let mut mistakes = Vec::new();
-        let mut wrong = |key: &str, what: &str, remedy: &str| {
-            mistakes.push(Mistake { line: None, key: key.into(), what: what.into(), remedy: remedy.into() });
-        };
-        if attestation.needs_platform() && attestation.platform.is_none() {
-            wrong("--platform", "missing: `sim` needs a simulated platform", "add `--platform DIR`, its folder");
-        }
-        if flags.target.arrives_at(&flags.listen) {
-            wrong("--listen", "the target is what the process itself listens on", "name the next hop or the workload");
-        }
-        if flags.role.as_deref().is_some_and(|role| !is_name(role)) {
-            wrong("--role", "not a name", NAME_REMEDY);
-        }
-        if let Some(errors) = Errors::new(Origin::CommandLine, mistakes) {
-            return Err(errors);
-        }
-        let given = flags.policy.map(Arc::new);
-        let policies = given.iter().map(|policy| (policy.name.clone(), policy.clone())).collect();
-        let policy = given.unwrap_or_else(|| Arc::new(flags.verifier.default_policy()));
-        let downstream = match flags.mutual {
-            true => Downstream::Mutual { policy },
-            false => Downstream::Attested { policy },
-        };
-        let route = Route {
-            name: "main".into(),
+        from_command_line(OneRoute {
+            attestation: Attestation {
+                attester: flags.attester,
+                verifier: flags.verifier,
+                platform: flags.platform,
+                sim: flags.sim,
+            },
             listen: flags.listen,
             target: flags.target,
-            upstream: Upstream::Attested,
-            role: flags.role.unwrap_or_else(|| default_role(&downstream).to_owned()),
-            downstream,
+            policy: flags.policy,
+            role: flags.role,
             legacy: flags.legacy,
-            ttl: DEFAULT_TTL,
-            disclose_expected: false,
-        };
-        let routes = vec![route];
-        Ok(Self {
-            digest: config_digest(&attestation, &routes),
-            attestation,
-            routes,
-            policies,
-            tls: TlsSettings::default(),
-            limits: Limits::default(),
-            deadlines: Deadlines::default(),
             log: flags.log,
-            workers: default_workers(),
+            sides: &sides,
         })
     }
+
+    /// One route, attested toward its clients and plain behind.
+    pub fn from_server_flags(flags: ServerFlagConfig) -> Result<Self, Errors> {
+        let sides = |policy| match flags.mutual {
+            true => (Upstream::Mutual { policy }, Downstream::Plain),
+            false => (Upstream::Attested, Downstream::Plain),
+        };
+        from_command_line(OneRoute {
+            attestation: Attestation {
+                attester: flags.attester,
+                verifier: flags.verifier,
+                platform: flags.platform,
+                sim: flags.sim,
+            },
+            listen: flags.listen,
+            target: flags.target,
+            policy: flags.policy,
+            role: None,
+            legacy: Legacy::default(),
+            log: flags.log,
+            sides: &sides,
+        })
+    }
+}
+
+struct OneRoute<'a> {
+    attestation: Attestation,
+    listen: Listen,
+    target: Target,
+    policy: Option<Policy>,
+    role: Option<String>,
+    legacy: Legacy,
+    log: LogSettings,
+    /// What is demanded of either side, given the policy.
+    sides: &'a dyn Fn(Arc<Policy>) -> (Upstream, Downstream),
+}
+
+fn from_command_line(typed: OneRoute<'_>) -> Result<Config, Errors> {
+    let attestation = typed.attestation;
+    let mut mistakes = Vec::new();
+    let mut wrong = |key: &str, what: &str, remedy: &str| {
+        mistakes.push(Mistake { line: None, key: key.into(), what: what.into(), remedy: remedy.into() });
+    };
+    if attestation.needs_platform() && attestation.platform.is_none() {
+        wrong("--platform", "missing: `sim` needs a simulated platform", "add `--platform DIR`, its folder");
+    }
+    if typed.target.arrives_at(&typed.listen) {
+        wrong("--listen", "the target is what the process itself listens on", "name the next hop or the workload");
+    }
+    if typed.role.as_deref().is_some_and(|role| !is_name(role)) {
+        wrong("--role", "not a name", NAME_REMEDY);
+    }
+    if let Some(errors) = Errors::new(Origin::CommandLine, mistakes) {
+        return Err(errors);
+    }
+    let given = typed.policy.map(Arc::new);
+    let policies = given.iter().map(|policy| (policy.name.clone(), policy.clone())).collect();
+    let (upstream, downstream) =
+        (typed.sides)(given.unwrap_or_else(|| Arc::new(attestation.verifier.default_policy())));
+    let route = Route {
+        name: "main".into(),
+        listen: typed.listen,
+        target: typed.target,
+        upstream,
+        role: typed.role.unwrap_or_else(|| default_role(&downstream).to_owned()),
+        downstream,
+        legacy: typed.legacy,
+        ttl: DEFAULT_TTL,
+        disclose_expected: false,
+    };
+    let routes = vec![route];
+    Ok(Config {
+        digest: config_digest(&attestation, &routes),
+        attestation,
+        routes,
+        policies,
+        tls: TlsSettings::default(),
+        limits: Limits::default(),
+        deadlines: Deadlines::default(),
+        log: typed.log,
+        workers: default_workers(),
+    })
 }

@@ -39,11 +39,11 @@ pub use attestation::{Attestation, AttesterKind, KindError, SimSettings, Verifie
 pub use bounds::{Deadlines, Limits};
 pub use config::{Config, LogFormat, LogSettings, load, parse};
 pub use duration::parse_duration;
-pub use flags::FlagConfig;
+pub use flags::{FlagConfig, ServerFlagConfig};
 pub use mistake::{Errors, Mistake, Origin};
 pub use pki::{CertificateFiles, PkiDownstream, PkiUpstream};
-pub use policy::{GENUINE_ONLY, load_policy, parse_policy};
-pub use recorded::{RecordMeta, RecordedHop, render_recorded};
+pub use policy::{GENUINE_ONLY, is_name, load_policy, parse_policy};
+pub use recorded::{RecordMeta, RecordedHop, render_recorded, render_recorded_path};
 pub use route::{Downstream, Legacy, Route, Upstream};
 pub use summary::{Summary, check};
 pub use tls::{Group, Suite, TlsSettings};

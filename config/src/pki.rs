@@ -45,7 +45,7 @@ pub(crate) fn read_pki_downstream(table: &Table<'_>, folder: &Path, target: Opti
     let server_name = match (table.get("server_name"), target) {
         (Some(value), _) => read_server_name(&value),
         (None, Some(Target::Tcp { host, .. })) => Some(host.clone()),
-        (None, Some(Target::Unix(_))) => {
+        (None, Some(Target::Unix(_) | Target::Process(_))) => {
             table.mistake_at("server_name", "missing: a Unix socket has no name", SERVER_NAME_REMEDY);
             None
         }

@@ -14,7 +14,7 @@ use inclavared_attest::{ConfigDigest, Timestamp};
 use crate::document::Table;
 use crate::duration::show_duration;
 use crate::hop_rule::tee_word;
-use crate::policy::BINDINGS;
+use crate::policy::{BINDINGS, SNP_PRODUCTS};
 
 /// One hop of a verified path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,9 +55,15 @@ pub struct RecordMeta<'a> {
 /// A hop without evidence has no reference values: it gets a comment and no rule, and so will be refused. Text that
 /// came from peers is quoted, and cannot become TOML.
 pub fn render_recorded(hops: &[RecordedHop], meta: &RecordMeta<'_>) -> String {
+    render_recorded_path(hops, None, meta)
+}
+
+/// [`render_recorded`] of a path that may end in an attested peer which does not speak this protocol. Such a peer is no
+/// hop of the path's shape, and it is judged as the last one.
+pub fn render_recorded_path(hops: &[RecordedHop], legacy: Option<&RecordedHop>, meta: &RecordMeta<'_>) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = write_header(&mut out, meta).and_then(|()| write_policy(&mut out, hops, meta));
+    let _ = write_header(&mut out, meta).and_then(|()| write_policy(&mut out, hops, legacy, meta));
     out
 }
 
@@ -73,8 +79,14 @@ fn write_header(out: &mut String, meta: &RecordMeta<'_>) -> std::fmt::Result {
     writeln!(out)
 }
 
-fn write_policy(out: &mut String, hops: &[RecordedHop], meta: &RecordMeta<'_>) -> std::fmt::Result {
-    let any = |seen: fn(&RecordedHop) -> bool| hops.iter().any(seen);
+fn write_policy(
+    out: &mut String,
+    hops: &[RecordedHop],
+    legacy: Option<&RecordedHop>,
+    meta: &RecordMeta<'_>,
+) -> std::fmt::Result {
+    let all: Vec<&RecordedHop> = hops.iter().chain(legacy).collect();
+    let any = |seen: fn(&RecordedHop) -> bool| all.iter().any(|hop| seen(hop));
     writeln!(out, "[policy.{}]", key(meta.policy))?;
     if any(|hop| hop.simulated) {
         writeln!(out, "# A simulated platform was seen: nothing of this is proven by hardware.")?;
@@ -84,8 +96,8 @@ fn write_policy(out: &mut String, hops: &[RecordedHop], meta: &RecordMeta<'_>) -
         writeln!(out, "# A debug enclave or TD was seen: its memory is open to its host.")?;
         writeln!(out, "danger_allow_debug = true")?;
     }
-    write_tcb(out, hops, &meta.verified_under.tcb)?;
-    write_identity(out, hops, &meta.verified_under.identity)?;
+    write_tcb(out, &all, &meta.verified_under.tcb)?;
+    write_identity(out, &all, &meta.verified_under.identity)?;
     writeln!(out, "# The hops in order, from the verifier to the workload.")?;
     writeln!(out, "order = [{}]", order(hops).join(", "))?;
     writeln!(out, "max_hops = {}", hops.len())?;
@@ -105,10 +117,11 @@ fn write_policy(out: &mut String, hops: &[RecordedHop], meta: &RecordMeta<'_>) -
     for (key, age) in [("max_evidence_age", under.max_evidence_age), ("max_path_age", under.max_path_age)] {
         writeln!(out, "{key} = {}", quoted(&show_duration(age)))?;
     }
-    hops.iter().try_for_each(|hop| write_hop(out, hop, meta))
+    hops.iter().try_for_each(|hop| write_hop(out, hop, &format!("position = {}", hop.position), meta))?;
+    legacy.into_iter().try_for_each(|peer| write_hop(out, peer, "last = true", meta))
 }
 
-fn write_tcb(out: &mut String, hops: &[RecordedHop], under: &TcbPolicy) -> std::fmt::Result {
+fn write_tcb(out: &mut String, hops: &[&RecordedHop], under: &TcbPolicy) -> std::fmt::Result {
     // A platform that is brought up to date must not fall out of its own reference values; worse states than the ones
     // that were seen were never judged good by anybody.
     let mut statuses = BTreeSet::from([TcbStatus::UpToDate]);
@@ -143,10 +156,23 @@ fn write_tcb(out: &mut String, hops: &[RecordedHop], under: &TcbPolicy) -> std::
     ] {
         writeln!(out, "{key} = {allowed}")?;
     }
-    Ok(())
+    write_snp_min(out, under)
 }
 
-fn write_identity(out: &mut String, hops: &[RecordedHop], under: &IdentityRule) -> std::fmt::Result {
+fn write_snp_min(out: &mut String, under: &TcbPolicy) -> std::fmt::Result {
+    if under.snp_min.is_empty() {
+        return Ok(());
+    }
+    let products = SNP_PRODUCTS.iter().filter_map(|(key, product)| Some((key, under.snp_min.get(product)?)));
+    let shown = products.map(|(key, min)| {
+        let fmc = min.fmc.map_or_else(String::new, |fmc| format!("fmc = {fmc}, "));
+        let (bootloader, tee, snp, microcode) = (min.bootloader, min.tee, min.snp, min.microcode);
+        format!("{key} = {{ {fmc}bootloader = {bootloader}, tee = {tee}, snp = {snp}, microcode = {microcode} }}")
+    });
+    writeln!(out, "snp_min = {{ {} }}", shown.collect::<Vec<_>>().join(", "))
+}
+
+fn write_identity(out: &mut String, hops: &[&RecordedHop], under: &IdentityRule) -> std::fmt::Result {
     let list = |ids: BTreeSet<&Vec<u8>>| {
         let ids: Vec<_> = ids.into_iter().map(|id| quoted(&hex::encode(id))).collect();
         format!("identity = {{ platforms = [{}] }}", ids.join(", "))
@@ -164,7 +190,7 @@ fn write_identity(out: &mut String, hops: &[RecordedHop], under: &IdentityRule) 
     }
 }
 
-fn write_hop(out: &mut String, hop: &RecordedHop, meta: &RecordMeta<'_>) -> std::fmt::Result {
+fn write_hop(out: &mut String, hop: &RecordedHop, applies: &str, meta: &RecordMeta<'_>) -> std::fmt::Result {
     let simulated = if hop.simulated { ", simulated" } else { "" };
     let position = hop.position;
     writeln!(out, "\n# Hop {position}, {}: {}{simulated}, {}.", quoted(&hop.role), tee_word(hop.tee), hop.tcb_status)?;
@@ -172,7 +198,7 @@ fn write_hop(out: &mut String, hop: &RecordedHop, meta: &RecordMeta<'_>) -> std:
         return writeln!(out, "# It has no evidence, so nothing could be recorded: it will be refused.");
     }
     writeln!(out, "[[policy.{}.hop]]", key(meta.policy))?;
-    writeln!(out, "position = {position}")?;
+    writeln!(out, "{applies}")?;
     if let Some(digest) = hop.config_digest {
         let pinned = match &meta.verified_under.measurements {
             Measurements::NotCompared => false,

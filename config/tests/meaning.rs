@@ -1,10 +1,11 @@
 //! What configurations mean: that each key arrives where it belongs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use inclavared_attest::appraise::TcbStatus;
+use inclavared_attest::appraise::snp::{SnpProduct, SnpTcb};
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::policy::{
     Applies, Binding, IdentityRule, Measurements, Policy, ReferenceValue, RoleStep, TerminalKind,
@@ -107,6 +108,11 @@ fn every_key_of_a_policy_arrives() {
     assert_eq!(policy.tcb.grace, Duration::from_secs(30 * 86_400));
     assert_eq!(policy.tcb.refused_advisories, BTreeSet::from(["INTEL-SA-00615".to_owned()]));
     assert!(!policy.tcb.allow_smt && !policy.tcb.allow_dynamic_platform && !policy.tcb.allow_cached_keys);
+    let milan = SnpTcb { fmc: None, bootloader: 4, tee: 1, snp: 24, microcode: 219 };
+    let genoa = SnpTcb { snp: 23, ..SnpTcb::default() };
+    let turin = SnpTcb { fmc: Some(1), snp: 4, ..SnpTcb::default() };
+    let minimum = [(SnpProduct::Milan, milan), (SnpProduct::Genoa, genoa), (SnpProduct::Turin, turin)];
+    assert_eq!(policy.tcb.snp_min, BTreeMap::from(minimum));
     assert_eq!(policy.identity, IdentityRule::Platforms(BTreeSet::from([vec![0xc3; 16]])));
     let step = |role: &str, min, max| RoleStep { role: role.into(), min, max };
     assert_eq!(policy.shape.order, [step("ingress", 1, 1), step("relay", 0, 2), step("workload", 1, 1)]);

@@ -55,12 +55,26 @@ impl Bound {
         }
     }
 
-    /// This worker's share of the listener. Must be called inside its runtime.
-    pub fn listener(&self) -> io::Result<Listener> {
-        let socket = OwnedFd::from(self.socket.try_clone()?);
-        Ok(match self.address {
-            Listen::Tcp(_) => Listener::Tcp(TcpListener::from_std(socket.into())?),
-            Listen::Unix(_) => Listener::Unix(UnixListener::from_std(socket.into())?),
+    /// One worker's share of the listener.
+    pub fn share(&self) -> io::Result<Shared> {
+        Ok(Shared { socket: self.socket.try_clone()?, is_tcp: matches!(self.address, Listen::Tcp(_)) })
+    }
+}
+
+/// A duplicate of a bound socket, on its way to a worker.
+#[derive(Debug)]
+pub struct Shared {
+    socket: socket2::Socket,
+    is_tcp: bool,
+}
+
+impl Shared {
+    /// Must be called inside the worker's runtime.
+    pub fn listener(self) -> io::Result<Listener> {
+        let socket = OwnedFd::from(self.socket);
+        Ok(match self.is_tcp {
+            true => Listener::Tcp(TcpListener::from_std(socket.into())?),
+            false => Listener::Unix(UnixListener::from_std(socket.into())?),
         })
     }
 }

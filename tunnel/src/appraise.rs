@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised};
 use inclavared_attest::certificate::PeerCertificate;
-use inclavared_attest::evidence::{Evidence, EvidenceTag};
+use inclavared_attest::evidence::{Endorsements, Evidence, EvidenceTag};
 use inclavared_attest::path::{
     Counters, Expects, FirstLeg, Nonce, Path, PathError, PathInput, TrailerLimits, no_known_blobs, verify_path,
 };
 use inclavared_attest::policy::{HopPlace, PathEnd, Policy, Verdict};
-use inclavared_attest::{EvidenceDigest, KeyId, LegId, OpenDigest, Timestamp};
+use inclavared_attest::{EvidenceDigest, KeyId, LegId, OpenDigest, Reason, Timestamp};
 
 use crate::blocking::BlockingPool;
 use crate::error::{Error, Refused};
@@ -70,6 +70,15 @@ impl<A: Appraise> Appraise for RememberingAppraiser<A> {
         self.remember(digest, &appraised, now);
         Ok(appraised)
     }
+
+    fn learn_endorsements(
+        &self,
+        evidence: &Evidence,
+        endorsements: &Endorsements,
+        now: Timestamp,
+    ) -> Result<(), AppraisalError> {
+        self.appraiser.learn_endorsements(evidence, endorsements, now)
+    }
 }
 
 /// Appraises off the workers.
@@ -92,8 +101,9 @@ impl Verifier {
     /// Whether a peer's evidence is genuine. What is demanded of it besides is judged with its path.
     pub async fn genuine(&self, peer: &PeerCertificate) -> Result<Evidence, Error> {
         let evidence = peer.evidence.clone().ok_or(Refused::NoEvidence)?;
-        let appraiser = Arc::clone(&self.appraiser);
-        let appraise = move || appraiser.appraise(&evidence, Timestamp::now()).map(|_| evidence);
+        let (appraiser, endorsements) = (Arc::clone(&self.appraiser), peer.endorsements.clone());
+        let appraise =
+            move || appraise_with(&*appraiser, &evidence, endorsements.as_ref(), Timestamp::now()).map(|_| evidence);
         Ok(self.pool.run("appraisal", self.limit, appraise).await?.map_err(Refused::Appraisal)?)
     }
 
@@ -101,9 +111,10 @@ impl Verifier {
     pub async fn admit(&self, peer: &PeerCertificate, policy: &Arc<Policy>, legacy: bool) -> Result<Admitted, Error> {
         let evidence = peer.evidence.clone().ok_or(Refused::NoEvidence)?;
         let (appraiser, policy) = (Arc::clone(&self.appraiser), Arc::clone(policy));
+        let endorsements = peer.endorsements.clone();
         let admit = move || -> Result<Admitted, Refused> {
             let now = Timestamp::now();
-            let appraised = appraiser.appraise(&evidence, now)?;
+            let appraised = appraise_with(&*appraiser, &evidence, endorsements.as_ref(), now)?;
             let role = evidence.claims().hop().map_or("", |hop| hop.chain_role.as_str()).to_owned();
             let place = HopPlace { position: 1, last: true, role: &role };
             let verdict = policy.admit(&place, &appraised, evidence.claims(), now)?;
@@ -120,6 +131,24 @@ impl Verifier {
         let appraiser = Arc::clone(&self.appraiser);
         let path = self.pool.run("verifying a path", self.limit, move || check.run(&*appraiser)).await?;
         Ok(path?)
+    }
+}
+
+/// Appraises with what is at hand. Where certificates are missing or have expired, those that the peer sent are learnt
+/// first: a peer that is known costs one appraisal, and one that brings nothing useful is refused as it would have been.
+fn appraise_with(
+    appraiser: &dyn Appraise,
+    evidence: &Evidence,
+    endorsements: Option<&Endorsements>,
+    now: Timestamp,
+) -> Result<Arc<Appraised>, AppraisalError> {
+    match (appraiser.appraise(evidence, now), endorsements) {
+        (Err(refused), Some(sent)) if matches!(refused.reason, Reason::Collateral | Reason::Expired) => {
+            // Why its certificates do not do says more than that there were none.
+            appraiser.learn_endorsements(evidence, sent, now)?;
+            appraiser.appraise(evidence, now)
+        }
+        (result, _) => result,
     }
 }
 
@@ -190,16 +219,16 @@ pub struct NamedVerifier<A> {
     pub accepts: AcceptedTags,
 }
 
-impl<A: Appraise> Appraise for NamedVerifier<A> {
-    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+impl<A> NamedVerifier<A> {
+    fn check_kind(&self, evidence: &Evidence) -> Result<(), AppraisalError> {
         if self.accepts.0.contains(&evidence.tag()) {
-            return self.appraiser.appraise(evidence, now);
+            return Ok(());
         }
         let (found, reason) = match evidence.tag() {
-            EvidenceTag::Simulated => ("simulated evidence", inclavared_attest::Reason::Simulated),
-            EvidenceTag::Null => ("no evidence, only claims", inclavared_attest::Reason::Null),
-            EvidenceTag::IntelQuote => ("an Intel quote", inclavared_attest::Reason::Tee),
-            EvidenceTag::SevSnp => ("an SEV-SNP report", inclavared_attest::Reason::Tee),
+            EvidenceTag::Simulated => ("simulated evidence", Reason::Simulated),
+            EvidenceTag::Null => ("no evidence, only claims", Reason::Null),
+            EvidenceTag::IntelQuote => ("an Intel quote", Reason::Tee),
+            EvidenceTag::SevSnp => ("an SEV-SNP report", Reason::Tee),
         };
         Err(AppraisalError {
             reason,
@@ -209,3 +238,23 @@ impl<A: Appraise> Appraise for NamedVerifier<A> {
         })
     }
 }
+
+impl<A: Appraise> Appraise for NamedVerifier<A> {
+    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+        self.check_kind(evidence)?;
+        self.appraiser.appraise(evidence, now)
+    }
+
+    fn learn_endorsements(
+        &self,
+        evidence: &Evidence,
+        endorsements: &Endorsements,
+        now: Timestamp,
+    ) -> Result<(), AppraisalError> {
+        self.check_kind(evidence)?;
+        self.appraiser.learn_endorsements(evidence, endorsements, now)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,7 @@ pub fn attester(attestation: &Attestation) -> Result<Arc<dyn Attester>, Attestat
 /// The appraiser for the verifier that the configuration names: it accepts the kinds of evidence of that name alone.
 pub fn appraiser(attestation: &Attestation) -> Result<Arc<dyn Appraise>, AttestationError> {
     let book = Arc::new(CollateralBook::new());
-    let mut roots = TrustRoots::intel();
+    let mut roots = TrustRoots::vendors();
     if attestation.verifier == VerifierKind::Sim {
         let platform = SimPlatform::load(folder(attestation), Timestamp::now())?;
         roots = roots.with_simulated(platform.root_der());

@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn a_full_queue_and_a_late_answer_are_errors() {
-        let (pool, runtime) = BlockingPool::new(1, 0).unwrap();
+        let (pool, _threads) = BlockingPool::new(1, 0).unwrap();
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let (release, hold) = mpsc::channel::<()>();
         runtime.block_on(async {
             let slow = pool.run("slow", Duration::from_millis(20), move || hold.recv());

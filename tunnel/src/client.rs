@@ -10,6 +10,7 @@ use inclavared_config::Target;
 use crate::connect::{dial, server_name};
 use crate::error::{Error, PeerMisbehaved};
 use crate::handshake::{self, Speaks};
+use crate::identity::HopIdentity;
 use crate::leg::Leg;
 use crate::node::Node;
 use crate::open::{OpenedPath, open_path, start_path};
@@ -25,9 +26,16 @@ pub struct VerifiedPath {
 }
 
 /// Connects to the first hop and verifies the whole path behind it under `policy`. Every wait has its deadline.
-pub async fn verify(node: &Node, target: &Target, policy: &Arc<Policy>) -> Result<VerifiedPath, Error> {
+///
+/// `identity` is what this process shows of itself, if anything.
+pub async fn verify(
+    node: &Node,
+    target: &Target,
+    policy: &Arc<Policy>,
+    identity: Option<Arc<HopIdentity>>,
+) -> Result<VerifiedPath, Error> {
     let socket = dial(target, node.deadlines.dial).await?;
-    let connected = handshake::connect(socket, &node.provider, None, server_name(target), node.deadlines.handshake);
+    let connected = handshake::connect(socket, &node.provider, identity, server_name(target), node.deadlines.handshake);
     let (mut leg, speaks) = connected.await?;
     if speaks == Speaks::Bytes {
         let what = "the server speaks no `inclavared/1`: it cannot show the path behind it".to_owned();

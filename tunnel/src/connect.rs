@@ -28,7 +28,7 @@ pub fn server_name(target: &Target) -> ServerName<'static> {
     const UNIX: &str = "localhost";
     let host = match target {
         Target::Tcp { host, .. } => host.clone(),
-        Target::Unix(_) => UNIX.to_owned(),
+        Target::Unix(_) | Target::Process(_) => UNIX.to_owned(),
     };
     ServerName::try_from(host).or_else(|_| ServerName::try_from(UNIX.to_owned())).expect("`localhost` is a DNS name")
 }
@@ -39,19 +39,23 @@ pub fn terminal_kind(target: &Target, tee: Tee) -> TerminalKind {
         // A name is what the resolver says when it is dialled: only an address is certain beforehand.
         Target::Tcp { host, .. } => host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
         Target::Unix(_) => true,
+        Target::Process(_) => return TerminalKind::Workload,
     };
     match (tee, target) {
         (_, _) if !loopback => TerminalKind::Plain,
         // Under SGX the kernel with its sockets is the host's.
         (Tee::Sgx | Tee::None, _) => TerminalKind::HostLocal,
         (Tee::Tdx | Tee::SevSnp, Target::Tcp { .. }) => TerminalKind::TeeLocal,
-        (Tee::Tdx | Tee::SevSnp, Target::Unix(_)) => TerminalKind::SameTee,
+        (Tee::Tdx | Tee::SevSnp, _) => TerminalKind::SameTee,
     }
 }
 
 async fn dial_any(target: &Target) -> io::Result<Socket> {
     match target {
         Target::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+        Target::Process(name) => {
+            Err(io::Error::new(io::ErrorKind::Unsupported, format!("`{name}` is served by the process itself")))
+        }
         Target::Tcp { host, port } => {
             let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             for address in tokio::net::lookup_host((host.as_str(), *port)).await? {

@@ -177,7 +177,7 @@ async fn open_for_path(
     let (server, below) = while_client_waits(client, cascade).await?;
     let mut statement = Statement::new(own, &route.route.role, &asked.open, asked.digest, &leg);
     let preview = statement.preview(&below)?;
-    client.send(FrameKind::Preview, &preview).await?;
+    client.send_within(FrameKind::Preview, &preview, "taking the PREVIEW", node.deadlines.preview_to_start).await?;
     let started = receive_start(client, &asked, statement.preview_digest(), node.deadlines.preview_to_start).await;
     let server = match (started, server) {
         (Ok(()), server) => join(node, route, server, &below).await?,

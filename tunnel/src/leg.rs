@@ -80,6 +80,17 @@ impl Leg {
         self.sink.flush().await.map_err(Error::peer_io)
     }
 
+    /// [`send`](Self::send) to a peer that may not read.
+    pub async fn send_within(
+        &mut self,
+        kind: FrameKind,
+        payload: &[u8],
+        what: &'static str,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        tokio::time::timeout(limit, self.send(kind, payload)).await.map_err(|_| Error::Deadline { what, limit })?
+    }
+
     /// The next frame of a kind that may come now; a FAULT or ABORT is an error of its own.
     pub async fn expect(&mut self, expected: FrameKind, what: &'static str, limit: Duration) -> Result<Frame, Error> {
         let frame =

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
-use inclavared_config::{Config, Listen};
+use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen, TlsSettings};
 use rustls::crypto::CryptoProvider;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use crate::accept::{Bound, accept};
+use crate::accept::{Bound, Shared, accept};
 use crate::appraise::Verifier;
 use crate::attestation::{self, AttestationError};
 use crate::blocking::BlockingPool;
@@ -73,6 +73,8 @@ pub struct Setup {
 /// A process that listens. Dropped without [`shutdown`](Self::shutdown), its workers end with the process.
 pub struct Process {
     snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Dropped when the drain begins: from then on connections are refused, not left waiting.
+    bound: Vec<Bound>,
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Phase>,
     drain: Duration,
@@ -84,7 +86,6 @@ pub struct Process {
 struct Snapshot {
     node: Arc<Node>,
     routes: Vec<Arc<RouteState>>,
-    bound: Vec<Bound>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,16 +97,21 @@ enum Phase {
 }
 
 /// The node alone, for a program that verifies and does not listen.
-pub fn node(config: &Config, ended: Box<dyn Fn(&Report) + Send + Sync>) -> Result<(Node, Runtime), StartError> {
-    let (pool, blocking) = BlockingPool::new(config.limits.blocking_threads, config.limits.blocking_queue)
+pub fn node(
+    attestation: &Attestation,
+    tls: &TlsSettings,
+    limits: &Limits,
+    deadlines: &Deadlines,
+    ended: Box<dyn Fn(&Report) + Send + Sync>,
+) -> Result<(Node, Runtime), StartError> {
+    let (pool, blocking) = BlockingPool::new(limits.blocking_threads, limits.blocking_queue)
         .map_err(|source| StartError::Thread { what: "pool of threads", source })?;
-    let verifier =
-        Verifier { appraiser: attestation::appraiser(&config.attestation)?, pool, limit: config.deadlines.appraisal };
+    let verifier = Verifier { appraiser: attestation::appraiser(attestation)?, pool, limit: deadlines.appraisal };
     let node = Node {
-        provider: handshake::provider(&config.tls),
+        provider: handshake::provider(tls),
         verifier,
-        deadlines: config.deadlines.clone(),
-        gates: Gates::new(&config.limits),
+        deadlines: deadlines.clone(),
+        gates: Gates::new(limits),
         ended,
     };
     Ok((node, blocking))
@@ -116,7 +122,8 @@ impl Process {
     pub fn start(setup: Setup) -> Result<Self, StartError> {
         let Setup { config, workload, ended } = setup;
         crate::accept::raise_descriptor_limit();
-        let (node, blocking) = node(&config, ended)?;
+        let Config { attestation, tls, limits, deadlines, .. } = &config;
+        let (node, blocking) = node(attestation, tls, limits, deadlines, ended)?;
         let routes = routes(&config, workload, &node.provider)?;
         let bound = config
             .routes
@@ -129,15 +136,17 @@ impl Process {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { node: Arc::new(node), routes, bound }));
+        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { node: Arc::new(node), routes }));
         let (stop, stopped) = watch::channel(Phase::Serving);
         let (ready, are_ready) = mpsc::channel();
         let mut workers = Vec::new();
         for index in 0..config.workers.get() {
             let (snapshot, stopped, ready) = (Arc::clone(&snapshot), stopped.clone(), ready.clone());
+            let listeners = bound.iter().map(Bound::share).collect::<std::io::Result<Vec<_>>>();
+            let listeners = listeners.map_err(|source| StartError::Thread { what: "worker's listener", source })?;
             let worker = thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || worker(index, &snapshot, stopped, &ready))
+                .spawn(move || worker(index, &snapshot, listeners, stopped, &ready))
                 .map_err(|source| StartError::Thread { what: "worker", source })?;
             workers.push(worker);
         }
@@ -147,19 +156,20 @@ impl Process {
                 return Err(StartError::Thread { what: "worker", source });
             }
         }
-        Ok(Self { snapshot, workers, stop, drain: config.deadlines.drain, _blocking: blocking })
+        Ok(Self { snapshot, bound, workers, stop, drain: config.deadlines.drain, _blocking: blocking })
     }
 
     /// Where each route listens: port 0 has become the port that the kernel gave.
     pub fn addresses(&self) -> Vec<(String, Listen)> {
         let snapshot = self.snapshot.load();
-        let named = snapshot.routes.iter().zip(&snapshot.bound);
+        let named = snapshot.routes.iter().zip(&self.bound);
         named.map(|(route, bound)| (route.route.name.clone(), bound.address.clone())).collect()
     }
 
     /// Stops accepting, lets the connections there are go on for the drain time, then ends. Blocks until then.
     /// `hurry` is asked now and then whether to end at once.
     pub fn shutdown(self, hurry: impl Fn() -> bool) {
+        drop(self.bound);
         self.stop.send_replace(Phase::Draining);
         let end = std::time::Instant::now() + self.drain;
         let gates = Arc::clone(&self.snapshot.load().node);
@@ -219,6 +229,7 @@ fn routes(
 fn worker(
     index: usize,
     snapshot: &Arc<ArcSwap<Snapshot>>,
+    listeners: Vec<Shared>,
     mut stop: watch::Receiver<Phase>,
     ready: &mpsc::Sender<std::io::Result<()>>,
 ) {
@@ -233,8 +244,8 @@ fn worker(
     let serve = async {
         let current = snapshot.load_full();
         let (down, is_down) = watch::channel(false);
-        for (bound, route) in current.bound.iter().zip(&current.routes) {
-            let listener = match bound.listener() {
+        for (shared, route) in listeners.into_iter().zip(&current.routes) {
+            let listener = match shared.listener() {
                 Ok(listener) => listener,
                 Err(error) => {
                     let _ = ready.send(Err(error));

@@ -1,5 +1,7 @@
 //! A chain of processes in this one, over real sockets, by the library alone.
 
+#![allow(clippy::unwrap_used)] // what a helper of a test cannot do fails the test
+
 use std::io::{Read as _, Write as _};
 use std::sync::{Arc, Mutex};
 
@@ -45,7 +47,7 @@ fn a_chain_of_three_shows_its_path() {
         if workload {
             config.routes[0].role = "workload".into();
         }
-        start_config(config, workload.then(|| Arc::new(Echo) as _))
+        start_config(config, workload.then(|| Arc::new(Echo::default()) as _))
     };
     let address = |process: &Process| process.addresses()[0].1.to_string();
     let workload = start("127.0.0.1:9", true);
@@ -54,11 +56,12 @@ fn a_chain_of_three_shows_its_path() {
 
     let config = config(&platform, "127.0.0.1:9");
     let policy = Arc::clone(config.routes[0].downstream.policy().unwrap());
-    let (node, _blocking) = process::node(&config, Box::new(|_| {})).unwrap();
+    let (node, _blocking) =
+        process::node(&config.attestation, &config.tls, &config.limits, &config.deadlines, Box::new(|_| {})).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let target: Target = address(&ingress).parse().unwrap();
     runtime.block_on(async {
-        let verified = client::verify(&node, &target, &policy).await.unwrap();
+        let verified = client::verify(&node, &target, &policy, None).await.unwrap();
         assert_eq!(verified.path().hops.len(), 3);
         let roles: Vec<_> = verified.path().hops.iter().map(|hop| hop.role.as_str()).collect();
         assert_eq!(roles, ["relay", "relay", "workload"]);

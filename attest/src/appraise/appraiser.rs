@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::dcap::ParsedQuote;
+use super::snp::SnpReport;
 use super::{
     AppraisalError, Appraise, Appraised, CodeIdentity, Collateral, CollateralBook, Platform, Root, TcbStatus,
-    TrustRoots,
+    TrustRoots, snp,
 };
-use crate::evidence::{Evidence, EvidenceTag, Tee};
+use crate::evidence::{Endorsements, Evidence, EvidenceTag, SnpEndorsements, Tee};
 use crate::{CollateralDigest, Reason, Timestamp};
 
 /// Appraises evidence with the roots and the collateral that it was given. It fetches nothing: what the book lacks
@@ -38,23 +39,37 @@ impl Appraiser {
         collateral: &Collateral,
         now: Timestamp,
     ) -> Result<Appraised, AppraisalError> {
-        self.appraise_quote(evidence.tag(), evidence.quote(), now, |_, _| Ok(collateral))
+        self.appraise_form(evidence.tag(), evidence.quote(), now, |_, _| Ok(collateral))
     }
 
-    pub(crate) fn appraise_bytes(
+    /// Takes the certificates that a peer sent along with an SEV-SNP report. They are kept if AMD's roots stand behind
+    /// them and they verify this very report: nobody can fill the book with what it has no report of.
+    pub fn learn(
         &self,
-        tag: EvidenceTag,
-        quote: &[u8],
+        evidence: &Evidence,
+        endorsements: &SnpEndorsements,
         now: Timestamp,
-    ) -> Result<Appraised, AppraisalError> {
-        self.appraise_quote(tag, quote, now, |root, id| {
+    ) -> Result<(), AppraisalError> {
+        if evidence.tag() != EvidenceTag::SevSnp {
+            let found = format!("{:?}", evidence.tag());
+            return Err(AppraisalError::new(Reason::Tee, "what the certificates are for", "SEV-SNP", found));
+        }
+        let amd = self.book.amd();
+        snp::appraise(evidence.quote(), endorsements, self.roots.amd(), |product| amd.crl(product), now)?;
+        amd.insert(endorsements, self.roots.amd(), now)
+    }
+
+    /// Appraises a quote or report without claims, cut to its own length. Nothing ties it to a key: that is the
+    /// caller's to check.
+    pub fn appraise_quote(&self, tag: EvidenceTag, quote: &[u8], now: Timestamp) -> Result<Appraised, AppraisalError> {
+        self.appraise_form(tag, quote, now, |root, id| {
             self.book.get(root, id).ok_or_else(|| {
                 AppraisalError::new(Reason::Collateral, "collateral", format!("a set for {id}"), "none at hand")
             })
         })
     }
 
-    fn appraise_quote<C: AsRef<Collateral>>(
+    fn appraise_form<C: AsRef<Collateral>>(
         &self,
         tag: EvidenceTag,
         quote: &[u8],
@@ -74,20 +89,46 @@ impl Appraiser {
                 })?;
                 quote.appraise(root_der, collateral(quote.root, quote.id)?.as_ref(), now)
             }
-            EvidenceTag::SevSnp => Err(AppraisalError::new(
-                Reason::Tee,
-                "SEV-SNP evidence",
-                "SGX or TDX",
-                "SEV-SNP, which is not supported yet",
-            )),
+            EvidenceTag::SevSnp => self.appraise_snp(quote, now),
             EvidenceTag::Null => Ok(null(now)),
         }
+    }
+
+    fn appraise_snp(&self, bytes: &[u8], now: Timestamp) -> Result<Appraised, AppraisalError> {
+        if self.roots.amd().is_empty() {
+            let expected = "a TEE whose maker is trusted here";
+            return Err(AppraisalError::new(Reason::Tee, "SEV-SNP evidence", expected, "one of AMD's"));
+        }
+        let report = SnpReport::parse(bytes)?;
+        let amd = self.book.amd();
+        let endorsements = amd.find(&report).ok_or_else(|| {
+            let expected = format!(
+                "the VCEK or VLEK, and its ASK or ASVK, for chip {} at TCB {}",
+                hex::encode(report.chip_id),
+                hex::encode(report.reported_tcb)
+            );
+            AppraisalError::new(Reason::Collateral, "AMD's certificates", expected, "none at hand")
+        })?;
+        snp::appraise(bytes, &endorsements, self.roots.amd(), |product| amd.crl(product), now)
     }
 }
 
 impl Appraise for Appraiser {
     fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
-        self.appraise_bytes(evidence.tag(), evidence.quote(), now).map(Arc::new)
+        self.appraise_quote(evidence.tag(), evidence.quote(), now).map(Arc::new)
+    }
+
+    /// AMD's certificates alone: Intel's collateral comes from where its age can be told.
+    fn learn_endorsements(
+        &self,
+        evidence: &Evidence,
+        endorsements: &Endorsements,
+        now: Timestamp,
+    ) -> Result<(), AppraisalError> {
+        match endorsements {
+            Endorsements::SevSnp(endorsements) => self.learn(evidence, endorsements, now),
+            Endorsements::Intel(_) | Endorsements::Simulated(_) => Ok(()),
+        }
     }
 }
 
@@ -110,6 +151,7 @@ fn null(now: Timestamp) -> Appraised {
         advisories: Vec::new(),
         platform: Platform::default(),
         collateral: CollateralDigest::from_bytes([0; 32]),
+        revocation_checked: false,
         appraised_at: now,
         expires: Timestamp(u64::MAX),
     }

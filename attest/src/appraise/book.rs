@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::snp::AmdBook;
 use super::{AppraisalError, Collateral, CollateralId, Root};
 use crate::Reason;
 
@@ -10,11 +11,18 @@ use crate::Reason;
 #[derive(Debug, Default)]
 pub struct CollateralBook {
     entries: RwLock<HashMap<(Root, CollateralId), Arc<Collateral>>>,
+    /// For SEV-SNP, whose collateral has another form.
+    amd: AmdBook,
 }
 
 impl CollateralBook {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What is at hand for SEV-SNP.
+    pub fn amd(&self) -> &AmdBook {
+        &self.amd
     }
 
     /// Keeps `collateral` for appraisal under `root`, in the place of an older set. An older set than the one at
@@ -38,6 +46,11 @@ impl CollateralBook {
 
     pub fn get(&self, root: Root, id: CollateralId) -> Option<Arc<Collateral>> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).get(&(root, id)).cloned()
+    }
+
+    /// Lets go of a set: what is bounded has to make room. It says nothing of how old the next set may be.
+    pub fn remove(&self, root: Root, id: CollateralId) -> Option<Arc<Collateral>> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(&(root, id))
     }
 
     /// Everything that is kept, in no particular order.
@@ -69,5 +82,8 @@ mod tests {
         assert_eq!(book.get(Root::Simulated, new.id()).unwrap().digest(), new.digest());
         assert!(book.get(Root::Intel, new.id()).is_none());
         assert_eq!(book.all().len(), 1);
+        assert!(book.remove(Root::Intel, new.id()).is_none());
+        assert!(book.remove(Root::Simulated, new.id()).is_some());
+        assert!(book.all().is_empty());
     }
 }

@@ -27,14 +27,14 @@ pub fn collateral_id(evidence: &Evidence) -> Result<CollateralId, AppraisalError
 }
 
 /// A quote that has the right form and the right tag.
-pub(super) struct ParsedQuote<'a> {
+pub(crate) struct ParsedQuote<'a> {
     bytes: &'a [u8],
-    pub(super) root: Root,
-    pub(super) id: CollateralId,
+    pub(crate) root: Root,
+    pub(crate) id: CollateralId,
 }
 
 impl<'a> ParsedQuote<'a> {
-    pub(super) fn parse(tag: EvidenceTag, bytes: &'a [u8]) -> Result<Self, AppraisalError> {
+    pub(crate) fn parse(tag: EvidenceTag, bytes: &'a [u8]) -> Result<Self, AppraisalError> {
         let root = match tag {
             EvidenceTag::IntelQuote => Root::Intel,
             EvidenceTag::Simulated => Root::Simulated,
@@ -173,8 +173,10 @@ fn appraised(claims: &QuoteClaims, root: Root, collateral: &Collateral, now: Tim
             smt: flag(pck.smt_enabled),
             dynamic: flag(pck.dynamic_platform),
             cached_keys: flag(pck.cached_keys),
+            snp: None,
         },
         collateral: collateral.digest(),
+        revocation_checked: true,
         appraised_at: now,
         expires: Timestamp(claims.earliest_expiration_date),
     }

@@ -7,6 +7,7 @@ mod dcap;
 mod hexadecimal;
 mod refusal;
 mod roots;
+pub mod snp;
 mod tcb;
 mod x509;
 
@@ -15,18 +16,30 @@ use std::sync::Arc;
 pub use appraiser::Appraiser;
 pub use book::CollateralBook;
 pub use collateral::{Collateral, CollateralId, Epoch};
+pub(crate) use dcap::ParsedQuote;
 pub use dcap::collateral_id;
 pub use dcap_qvl::config::PckCa;
 pub use roots::TrustRoots;
 pub use tcb::TcbStatus;
-pub(crate) use x509::{certificate_key, certificate_window, pem_certificates};
+pub(crate) use x509::{certificate_key, certificate_window, parse, pem_certificates};
 
-use crate::evidence::{Evidence, Tee};
+use crate::evidence::{Endorsements, Evidence, Tee};
 use crate::{CollateralDigest, Reason, Timestamp};
 
 /// Appraises evidence. Pure but for what it was built with; takes under a millisecond, so it runs on the blocking pool.
 pub trait Appraise: Send + Sync {
     fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError>;
+
+    /// Takes what a peer sent along with its evidence, if it can be used and is genuine. Never more than a convenience:
+    /// evidence is appraised alike, whoever brought the certificates. By default nothing is taken.
+    fn learn_endorsements(
+        &self,
+        _evidence: &Evidence,
+        _endorsements: &Endorsements,
+        _now: Timestamp,
+    ) -> Result<(), AppraisalError> {
+        Ok(())
+    }
 }
 
 /// What the cryptography says of an attester, before any policy has judged it.
@@ -43,6 +56,8 @@ pub struct Appraised {
     pub advisories: Vec<String>,
     pub platform: Platform,
     pub collateral: CollateralDigest,
+    /// Whether certificate revocation lists were among what was checked. Always for Intel; for AMD if there was one.
+    pub revocation_checked: bool,
     pub appraised_at: Timestamp,
     /// The earliest end of whatever this rests on: collateral, certificates, CRLs.
     pub expires: Timestamp,
@@ -130,10 +145,22 @@ pub struct Platform {
     /// Every identifier that names it: PPID, platform instance id, chip id.
     #[serde(serialize_with = "hexadecimal::list")]
     pub ids: Vec<Vec<u8>>,
-    /// What the PCK certificate says; `None` where it says nothing.
+    /// What the PCK certificate says, or the SEV-SNP report (SMT alone); `None` where it says nothing.
     pub smt: Option<bool>,
     pub dynamic: Option<bool>,
     pub cached_keys: Option<bool>,
+    /// AMD's firmware. `None` for every other TEE.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snp: Option<SnpPlatform>,
+}
+
+/// The firmware under an SEV-SNP guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct SnpPlatform {
+    pub product: snp::SnpProduct,
+    /// Part by part the lowest of what is certified, what the machine may go back to, and what the guest was launched
+    /// under.
+    pub tcb: snp::SnpTcb,
 }
 
 /// Why evidence was refused, or could not be judged.
@@ -169,8 +196,8 @@ fn printable(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    mod real;
+pub(crate) mod tests {
+    pub(crate) mod real;
     mod simulated;
     mod tamper;
 }

@@ -1,35 +1,55 @@
 //! The roots of trust.
 
 use super::Root;
+use super::snp::{AmdRoot, amd_roots};
 use crate::Digest;
 
-/// Whom appraisal believes. Intel's root is always among them; a simulated one only where it was named.
+/// Whom appraisal believes. Intel's root is always among them; AMD's and a simulated one only where they were named.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TrustRoots {
     simulated: Option<Vec<u8>>,
+    amd: Vec<AmdRoot>,
 }
 
 impl TrustRoots {
     /// Intel's root alone.
     pub fn intel() -> Self {
-        Self { simulated: None }
+        Self { simulated: None, amd: Vec::new() }
+    }
+
+    /// The roots of every maker of TEEs that is known here: Intel's and AMD's.
+    pub fn vendors() -> Self {
+        Self { amd: amd_roots(), ..Self::intel() }
+    }
+
+    /// AMD's roots replaced by others.
+    #[cfg(test)]
+    pub(crate) fn with_amd(self, amd: Vec<AmdRoot>) -> Self {
+        Self { amd, ..self }
     }
 
     /// Also the root of a simulated platform, for evidence under the simulated tag and no other.
     pub fn with_simulated(self, root_der: impl Into<Vec<u8>>) -> Self {
-        Self { simulated: Some(root_der.into()) }
+        Self { simulated: Some(root_der.into()), ..self }
     }
 
     /// Names the set in cache keys.
     pub fn digest(&self) -> Digest {
         let simulated = self.simulated.as_deref().map(Digest::of);
+        let amd: Vec<u8> = self.amd.iter().flat_map(|root| *Digest::of(&root.der).as_bytes()).collect();
         Digest::of_parts(&[
             Digest::of(INTEL_ROOT_DER).as_bytes(),
-            simulated.as_ref().map_or(&[][..], |digest| digest.as_bytes()),
+            simulated.as_ref().map_or(&[0; 32][..], |digest| digest.as_bytes()),
+            &amd,
         ])
     }
 
-    /// The certificate of a root in DER, if it is trusted.
+    /// AMD's roots, one a product, as far as they are trusted.
+    pub fn amd(&self) -> &[AmdRoot] {
+        &self.amd
+    }
+
+    /// The certificate of a root in DER, if it is trusted. AMD has one for each product: see [`TrustRoots::amd`].
     pub fn der(&self, root: Root) -> Option<&[u8]> {
         match root {
             Root::Intel => Some(INTEL_ROOT_DER),
@@ -65,5 +85,7 @@ mod tests {
         assert_eq!(both.der(Root::Intel), Some(INTEL_ROOT_DER));
         assert_ne!(both.digest(), TrustRoots::intel().digest());
         assert_ne!(both.digest(), TrustRoots::intel().with_simulated(vec![2]).digest());
+        assert_ne!(TrustRoots::vendors().digest(), TrustRoots::intel().digest());
+        assert_eq!((TrustRoots::vendors().amd().len(), TrustRoots::intel().amd().len()), (3, 0));
     }
 }

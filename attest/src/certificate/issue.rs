@@ -46,6 +46,7 @@ impl HopCertificate {
 }
 
 /// Has the key attested and makes a certificate that ends with `hop.not_after`. Blocks as long as the attester does.
+/// Endorsements are those that the attester handed out with the quote, if any.
 pub fn issue(
     key: &HopKey,
     attester: &dyn Attester,
@@ -55,7 +56,7 @@ pub fn issue(
     issue_with_endorsements(key, attester, hop, None, now)
 }
 
-/// [`issue`], with collateral for peers that cannot fetch it.
+/// [`issue`], with collateral for peers that cannot fetch it. It goes before what the attester has.
 pub fn issue_with_endorsements(
     key: &HopKey,
     attester: &dyn Attester,
@@ -76,7 +77,8 @@ pub fn issue_with_endorsements(
 
     let mut params = parameters(Timestamp(now.0.saturating_sub(CLOCK_SKEW.as_secs())), not_after)?;
     params.custom_extensions.push(CustomExtension::from_oid_content(TAGGED_EVIDENCE, evidence.blob().to_vec()));
-    if let Some(endorsements) = endorsements {
+    let attesters = if endorsements.is_none() { attester.endorsements() } else { None };
+    if let Some(endorsements) = endorsements.or(attesters.as_ref()) {
         let encoded = endorsements.encode();
         if encoded.len() > Endorsements::MAX_LEN {
             return Err(IssueError::EndorsementsTooLarge { size: encoded.len(), max: Endorsements::MAX_LEN });

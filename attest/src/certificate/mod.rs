@@ -7,6 +7,7 @@ mod cmw;
 mod error;
 mod issue;
 mod legacy;
+mod locate;
 mod parse;
 #[cfg(test)]
 mod testing;
@@ -16,6 +17,8 @@ pub use cmw::CmwError;
 pub use error::{CertificateError, IssueError};
 pub use issue::{HopCertificate, issue, issue_with_endorsements};
 pub use legacy::{LegacyCertificate, parse_legacy};
+pub use locate::EvidenceForm;
+pub(crate) use locate::locate_evidence;
 pub use parse::{PeerCertificate, parse, parse_interoperable};
 pub use x509::KeyAlgorithm;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::verdict::Findings;
 use super::{HopPlace, IdentityRule, Measurements, Policy, PolicyError, Verdict};
-use crate::appraise::{Appraised, Root, TcbStatus};
+use crate::appraise::{Appraised, CodeIdentity, Root, TcbStatus};
 use crate::evidence::{Claims, HopClaims};
 use crate::{Reason, Timestamp};
 
@@ -45,6 +45,7 @@ impl Policy {
         self.check_appraisal_end(appraised, now)?;
         self.check_debug(appraised, &mut findings)?;
         self.check_tcb(appraised, now, &mut findings)?;
+        self.check_snp(appraised, &mut findings)?;
         self.check_advisories(appraised, &mut findings)?;
         self.check_flags(appraised)?;
         self.check_identity(appraised)?;
@@ -163,6 +164,32 @@ impl Policy {
         Err(self.refuse(Reason::TcbStatus, "TCB status", expected, found))
     }
 
+    /// What Intel's TCB info says of Intel's platforms, the policy has to say of AMD's.
+    fn check_snp(&self, appraised: &Appraised, findings: &mut Findings) -> Result<(), PolicyError> {
+        let Some(platform) = &appraised.platform.snp else { return Ok(()) };
+        if self.tcb.snp_min.is_empty() {
+            findings.notes.push(format!("{} TCB {}: compared with no minimum", platform.product, platform.tcb));
+        } else {
+            let found = format!("{} {}", platform.product, platform.tcb);
+            let Some(min) = self.tcb.snp_min.get(&platform.product) else {
+                let products: Vec<_> = self.tcb.snp_min.keys().map(|product| product.name()).collect();
+                return Err(self.refuse(Reason::TcbStatus, "SEV-SNP product", products.join(" or "), found));
+            };
+            if !platform.tcb.at_least(min) {
+                return Err(self.refuse(Reason::TcbStatus, "SEV-SNP TCB", format!("{min} or higher"), found));
+            }
+        }
+        if !appraised.revocation_checked {
+            findings.notes.push("revocation was not checked: no CRL of AMD's at hand".into());
+        }
+        if let CodeIdentity::SevSnp(identity) = &appraised.code
+            && identity.vmpl != 0
+        {
+            findings.notes.push(format!("attested by code at VMPL {}, below the one that was measured", identity.vmpl));
+        }
+        Ok(())
+    }
+
     fn check_advisories(&self, appraised: &Appraised, findings: &mut Findings) -> Result<(), PolicyError> {
         let refused = |advisory: &&String| {
             self.tcb.refused_advisories.iter().any(|refused| refused.eq_ignore_ascii_case(advisory))
@@ -189,7 +216,7 @@ impl Policy {
             ("cached keys", platform.cached_keys, self.tcb.allow_cached_keys),
         ];
         match flags.into_iter().find(|(_, set, allowed)| *set == Some(true) && !allowed) {
-            Some((what, ..)) => Err(self.refuse(Reason::TcbStatus, what, "off", "on, by the PCK certificate")),
+            Some((what, ..)) => Err(self.refuse(Reason::TcbStatus, what, "off", "on, by the platform's own word")),
             None => Ok(()),
         }
     }

@@ -1,6 +1,6 @@
 //! The built-in policy `genuine-only`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Binding, ChainShape, IdentityRule, Measurements, Policy, TcbPolicy, TerminalKind};
@@ -59,6 +59,7 @@ impl TcbPolicy {
             allow_smt: true,
             allow_dynamic_platform: true,
             allow_cached_keys: true,
+            snp_min: BTreeMap::new(),
         }
     }
 }

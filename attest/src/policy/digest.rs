@@ -67,7 +67,8 @@ type Out = Encoder<Vec<u8>>;
 type Done = Result<(), Error<std::convert::Infallible>>;
 
 fn tcb(e: &mut Out, tcb: &TcbPolicy) -> Done {
-    e.map(6)?;
+    // Left out where it demands nothing: the digests of policies from before it was there stay what they were.
+    e.map(6 + u64::from(!tcb.snp_min.is_empty()))?;
     e.u8(1)?;
     array(e, &tcb.accepted, |e, status| e.str(status.name()).map(drop))?;
     e.u8(2)?.u64(tcb.grace.as_secs())?;
@@ -76,6 +77,17 @@ fn tcb(e: &mut Out, tcb: &TcbPolicy) -> Done {
     e.u8(4)?.bool(tcb.allow_smt)?;
     e.u8(5)?.bool(tcb.allow_dynamic_platform)?;
     e.u8(6)?.bool(tcb.allow_cached_keys)?;
+    if !tcb.snp_min.is_empty() {
+        e.u8(7)?;
+        array(e, &tcb.snp_min, |e, (product, min)| {
+            e.array(6)?.str(product.name())?;
+            match min.fmc {
+                Some(fmc) => e.u8(fmc)?,
+                None => e.null()?,
+            };
+            e.u8(min.bootloader)?.u8(min.tee)?.u8(min.snp)?.u8(min.microcode).map(drop)
+        })?;
+    }
     Ok(())
 }
 
@@ -118,9 +130,9 @@ fn optional(e: &mut Out, bytes: Option<&[u8]>) -> Done {
     }
 }
 
-fn array<'a, T: 'a, I>(e: &mut Out, items: I, mut item: impl FnMut(&mut Out, &'a T) -> Done) -> Done
+fn array<I>(e: &mut Out, items: I, mut item: impl FnMut(&mut Out, I::Item) -> Done) -> Done
 where
-    I: IntoIterator<Item = &'a T>,
+    I: IntoIterator,
     I::IntoIter: ExactSizeIterator,
 {
     let items = items.into_iter();

@@ -8,7 +8,7 @@ mod measure;
 mod shape;
 mod verdict;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use admit::CLOCK_SKEW;
@@ -17,6 +17,7 @@ pub use verdict::{Claim, TrustVector, Verdict};
 
 use crate::ConfigDigest;
 use crate::appraise::TcbStatus;
+use crate::appraise::snp::{SnpProduct, SnpTcb};
 use crate::evidence::Tee;
 
 /// A compiled policy. Fail closed: whatever it does not allow is refused.
@@ -70,6 +71,9 @@ pub struct TcbPolicy {
     pub allow_smt: bool,
     pub allow_dynamic_platform: bool,
     pub allow_cached_keys: bool,
+    /// The oldest firmware that an SEV-SNP guest may run on, by product. Empty: any; AMD says of none that it is out of
+    /// date. Otherwise a product that is not among them is refused.
+    pub snp_min: BTreeMap<SnpProduct, SnpTcb>,
 }
 
 /// Who owns the machine, beside what runs on it.

@@ -27,7 +27,9 @@ fn sgx() -> Appraised {
         tcb_status: S::UpToDate,
         tcb_date: Timestamp(NOW.0 - 10 * DAY),
         advisories: vec![],
+        revocation_checked: true,
         platform: Platform {
+            snp: None,
             ids: vec![vec![9; 16], vec![8; 16]],
             smt: Some(true),
             dynamic: Some(true),

@@ -8,26 +8,36 @@ use tokio::net::UnixStream;
 use super::{Serving, Workload};
 
 /// What the original's `inclavared` sent to its workload.
-const HELLO: &[u8] = b"hello from inclavared";
+pub(crate) const HELLO: &[u8] = b"hello from inclavared";
 
 /// What the original's workload answered.
 const WELCOME: &[u8] = b"Hello and welcome to Enclave TLS!\n";
 
 /// Echoes until the client has ended its direction.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Echo;
+pub struct Echo {
+    greets: bool,
+}
 
-impl Workload for Echo {
-    fn serve(&self, stream: UnixStream) -> Serving<'_> {
-        Box::pin(echo(stream))
+impl Echo {
+    /// Answers the original's hello with its welcome. Its measurements are in the evidence, not in the payload: bytes
+    /// that nothing binds are not sent.
+    pub fn greeting() -> Self {
+        Self { greets: true }
     }
 }
 
-async fn echo(mut stream: UnixStream) -> io::Result<()> {
+impl Workload for Echo {
+    fn serve(&self, stream: UnixStream) -> Serving<'_> {
+        Box::pin(echo(stream, self.greets))
+    }
+}
+
+async fn echo(mut stream: UnixStream, greets: bool) -> io::Result<()> {
     let mut first = [0; 64];
     let read = stream.read(&mut first).await?;
     let first = &first[..read];
-    if first.strip_prefix(HELLO).is_some_and(|rest| rest.iter().all(|byte| matches!(byte, 0 | b'\n'))) {
+    if greets && first.strip_prefix(HELLO).is_some_and(|rest| rest.iter().all(|byte| matches!(byte, 0 | b'\n'))) {
         stream.write_all(WELCOME).await?;
     } else {
         stream.write_all(first).await?;
@@ -41,7 +51,7 @@ async fn echo(mut stream: UnixStream) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    async fn answer(sent: &[u8]) -> Vec<u8> {
+    async fn answer(echo: Echo, sent: &[u8]) -> Vec<u8> {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let talk = async {
             ours.write_all(sent).await.unwrap();
@@ -50,17 +60,17 @@ mod tests {
             ours.read_to_end(&mut back).await.unwrap();
             back
         };
-        let (back, served) = tokio::join!(talk, Echo.serve(theirs));
+        let (back, served) = tokio::join!(talk, echo.serve(theirs));
         served.unwrap();
         back
     }
 
     #[tokio::test]
     async fn greets_and_echoes() {
-        assert_eq!(answer(b"hello from inclavared\0").await, WELCOME);
-        assert_eq!(answer(b"hello from inclavareds").await, b"hello from inclavareds");
-        assert_eq!(answer(b"").await, b"");
+        assert_eq!(answer(Echo::greeting(), b"hello from inclavared\0").await, WELCOME);
+        assert_eq!(answer(Echo::greeting(), b"hello from inclavareds").await, b"hello from inclavareds");
+        assert_eq!(answer(Echo::greeting(), b"").await, b"");
         let long: Vec<u8> = (0..100_000u32).map(|n| n as u8).collect();
-        assert_eq!(answer(&long).await, long);
+        assert_eq!(answer(Echo::default(), &long).await, long);
     }
 }

@@ -14,6 +14,7 @@ use std::pin::Pin;
 use tokio::net::UnixStream;
 
 pub use echo::Echo;
+pub(crate) use echo::HELLO;
 pub use files::Files;
 
 /// What serving one stream is.

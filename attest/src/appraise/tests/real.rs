@@ -13,7 +13,7 @@ use crate::policy::{HopPlace, Policy, PolicyError, Verdict};
 use crate::{Reason, Timestamp};
 
 /// The folder `sample/` of the package dcap-qvl, wherever cargo keeps it.
-pub(super) fn samples() -> &'static Path {
+pub(crate) fn samples() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -40,7 +40,7 @@ impl Sample {
     }
 
     fn appraise(&self, now: &str) -> Result<Appraised, AppraisalError> {
-        self.appraiser().appraise_bytes(EvidenceTag::IntelQuote, &self.quote, at(now))
+        self.appraiser().appraise_quote(EvidenceTag::IntelQuote, &self.quote, at(now))
     }
 
     fn appraiser(&self) -> Appraiser {
@@ -158,7 +158,7 @@ fn changed_in_one_bit() {
         for offset in [body, signed + 4 + 9, signed + 4 + 70, qe_report + 70, qe_report + 390] {
             let mut quote = sample.quote.clone();
             quote[offset] ^= 1;
-            let error = sample.appraiser().appraise_bytes(EvidenceTag::IntelQuote, &quote, at(now)).unwrap_err();
+            let error = sample.appraiser().appraise_quote(EvidenceTag::IntelQuote, &quote, at(now)).unwrap_err();
             assert_eq!(error.reason, Reason::QuoteSignature, "{name} at {offset}: {error}");
         }
     }
@@ -197,7 +197,7 @@ fn collateral_of_something_else() {
     let error = parsed.appraise(root, &outdated.collateral, now).unwrap_err();
     assert_eq!(error.reason, Reason::Collateral, "another FMSPC: {error}");
     // Nothing at hand.
-    let error = sgx.appraiser().appraise_bytes(EvidenceTag::IntelQuote, &tdx.quote, now).unwrap_err();
+    let error = sgx.appraiser().appraise_quote(EvidenceTag::IntelQuote, &tdx.quote, now).unwrap_err();
     assert_eq!((error.reason, error.found.as_str()), (Reason::Collateral, "none at hand"));
 }
 
@@ -206,7 +206,7 @@ fn genuine_is_never_taken_for_simulated() {
     let sample = Sample::load("sgx_quote");
     let now = at("2025-07-01T00:00:00Z");
     let world = World::new();
-    let error = world.appraiser.appraise_bytes(EvidenceTag::Simulated, &sample.quote, now).unwrap_err();
+    let error = world.appraiser.appraise_quote(EvidenceTag::Simulated, &sample.quote, now).unwrap_err();
     assert_eq!(error.reason, Reason::Simulated);
     assert!(error.what.contains("genuine evidence under the tag of simulated"), "{error}");
     // Against the simulated root nothing of Intel's holds.
@@ -240,7 +240,7 @@ fn a_padded_quote_of_a_cloud() {
     let Some(folder) = vectors("a_padded_quote_of_a_cloud") else { return };
     let (sample, padded, now) = vector(&folder, "gcp_00806f050000_padded.dat", "collateral_00806f050000_2025-02.json");
     assert_eq!(padded.len(), 8000);
-    let error = sample.appraiser().appraise_bytes(EvidenceTag::IntelQuote, &padded, now).unwrap_err();
+    let error = sample.appraiser().appraise_quote(EvidenceTag::IntelQuote, &padded, now).unwrap_err();
     assert_eq!(error.reason, Reason::EvidenceForm, "{error}");
     let appraised = sample.appraise(&now.to_string()).unwrap();
     assert_eq!(appraised.tcb_status, TcbStatus::OutOfDate);
@@ -253,7 +253,7 @@ fn a_quote_without_its_pck_certificate() {
     let Some(folder) = vectors("a_quote_without_its_pck_certificate") else { return };
     let quote = cut(std::fs::read(folder.join("sgx/encrypted_ppid_type3.dat")).unwrap());
     let appraiser = Appraiser::new(TrustRoots::intel(), Arc::default());
-    let error = appraiser.appraise_bytes(EvidenceTag::IntelQuote, &quote, Timestamp(1_700_000_000)).unwrap_err();
+    let error = appraiser.appraise_quote(EvidenceTag::IntelQuote, &quote, Timestamp(1_700_000_000)).unwrap_err();
     assert_eq!((error.reason, error.what.as_str()), (Reason::EvidenceForm, "PCK certificate"));
 }
 

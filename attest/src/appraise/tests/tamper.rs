@@ -47,7 +47,7 @@ fn specs() -> [SimSpec; 3] {
 }
 
 fn refused(appraiser: &Appraiser, quote: &[u8]) -> AppraisalError {
-    appraiser.appraise_bytes(EvidenceTag::Simulated, quote, NOW).unwrap_err()
+    appraiser.appraise_quote(EvidenceTag::Simulated, quote, NOW).unwrap_err()
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn out_of_its_time() {
     // The certificates: ten years on, with collateral of that time.
     let later = NOW.plus(Duration::from_secs(11 * 365 * 86_400));
     let spec = CollateralSpec::at(Tee::Sgx, later);
-    let error = world.with_collateral(&spec).appraise_bytes(EvidenceTag::Simulated, &quote, later).unwrap_err();
+    let error = world.with_collateral(&spec).appraise_quote(EvidenceTag::Simulated, &quote, later).unwrap_err();
     assert_eq!(error.reason, Reason::Expired, "{error}");
 }
 
@@ -284,7 +284,7 @@ fn collateral_of_something_else() {
 fn simulated_is_never_taken_for_genuine() {
     let world = World::new();
     let quote = world.quote(SimSpec::sgx("a"));
-    let error = world.appraiser.appraise_bytes(EvidenceTag::IntelQuote, &quote, NOW).unwrap_err();
+    let error = world.appraiser.appraise_quote(EvidenceTag::IntelQuote, &quote, NOW).unwrap_err();
     assert_eq!(error.reason, Reason::Simulated);
     assert!(error.to_string().contains("simulated evidence under the tag of genuine evidence"), "{error}");
 
@@ -292,7 +292,7 @@ fn simulated_is_never_taken_for_genuine() {
     let book = CollateralBook::new();
     book.insert(Root::Intel, Arc::new(world.platform.collateral(Tee::Sgx).unwrap().clone())).unwrap();
     let misled = Appraiser::new(world.appraiser.roots().clone(), Arc::new(book));
-    assert_eq!(misled.appraise_bytes(EvidenceTag::IntelQuote, &quote, NOW).unwrap_err().reason, Reason::Simulated);
+    assert_eq!(misled.appraise_quote(EvidenceTag::IntelQuote, &quote, NOW).unwrap_err().reason, Reason::Simulated);
 
     // Nobody named a simulated platform.
     let strict = Appraiser::new(TrustRoots::intel(), Arc::clone(world.appraiser.book()));
@@ -315,14 +315,14 @@ fn whatever_byte_is_changed() {
     // About one byte in seventeen, all over the quote; the step is prime, so that it meets every field and the PEM.
     for spec in specs() {
         let quote = world.quote(spec);
-        let good = world.appraiser.appraise_bytes(EvidenceTag::Simulated, &quote, NOW).unwrap();
+        let good = world.appraiser.appraise_quote(EvidenceTag::Simulated, &quote, NOW).unwrap();
         for offset in (0..quote.len()).step_by(17) {
             for bit in [0x01, 0x80] {
                 let mut changed = quote.clone();
                 changed[offset] ^= bit;
                 // What no signature covers may change (types of certification data, the root in the chain): it must
                 // not change what is found.
-                if let Ok(appraised) = world.appraiser.appraise_bytes(EvidenceTag::Simulated, &changed, NOW) {
+                if let Ok(appraised) = world.appraiser.appraise_quote(EvidenceTag::Simulated, &changed, NOW) {
                     assert_eq!(appraised, good, "byte {offset}");
                 }
             }

@@ -1,0 +1,249 @@
+//! The flags about evidence that all programs share: who makes it, who appraises it, and under which policy.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use inclavared_attest::appraise::TcbStatus;
+use inclavared_attest::evidence::Tee;
+use inclavared_attest::policy::Policy;
+use inclavared_config::{AttesterKind, KindError, SimSettings, VerifierKind, load_policy};
+
+use super::Mistakes;
+
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct AttestationArgs {
+    /// Makes evidence: auto, sgx_ecdsa, tdx_ecdsa, sev_snp, sim or null
+    #[arg(long, value_name = "TYPE")]
+    attester: Option<String>,
+    /// Appraises peers' evidence: the same names, and sgx_ecdsa_qve
+    #[arg(long, value_name = "TYPE")]
+    verifier: Option<String>,
+    /// The policy for peers' evidence [default: genuine-only]
+    #[arg(long, value_name = "FILE[#NAME]")]
+    policy: Option<String>,
+    /// The folder of the simulated platform
+    #[arg(long, value_name = "DIR")]
+    platform: Option<PathBuf>,
+    /// Accepted; rustls serves TLS 1.3, whatever is named
+    #[arg(long, value_name = "TYPE")]
+    tls: Option<String>,
+    /// Accepted; aws-lc serves, whatever is named
+    #[arg(long, value_name = "TYPE")]
+    crypto: Option<String>,
+    #[command(flatten)]
+    sim: SimArgs,
+}
+
+/// What the simulated platform says of this process, which it cannot measure.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "What the attester `sim` states")]
+struct SimArgs {
+    /// Stands for the code: measurements are derived from it
+    #[arg(long, value_name = "WORD")]
+    sim_label: Option<String>,
+    /// sgx or tdx [default: sgx]
+    #[arg(long, value_name = "TEE")]
+    sim_tee: Option<String>,
+    /// 64 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    sim_mrenclave: Option<String>,
+    /// 64 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    sim_mrsigner: Option<String>,
+    /// The product's number
+    #[arg(long, value_name = "NUMBER")]
+    sim_isvprodid: Option<String>,
+    /// The security version
+    #[arg(long, value_name = "NUMBER")]
+    sim_isvsvn: Option<String>,
+    /// 96 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    sim_mrtd: Option<String>,
+    /// A TCB status: UpToDate, OutOfDate, ...
+    #[arg(long, value_name = "STATUS")]
+    sim_tcb: Option<String>,
+    /// The machine's name; quotes of one name come from one machine
+    #[arg(long, value_name = "WORD")]
+    sim_machine: Option<String>,
+    /// A debug enclave or TD
+    #[arg(long)]
+    sim_debug: bool,
+}
+
+/// What the flags mean.
+pub(super) struct Meant {
+    pub(super) attester: AttesterKind,
+    /// Whether it was named.
+    pub(super) attester_named: bool,
+    pub(super) verifier: VerifierKind,
+    pub(super) platform: Option<PathBuf>,
+    pub(super) sim: SimSettings,
+    pub(super) policy: Option<Policy>,
+    pub(super) notes: Vec<String>,
+}
+
+impl AttestationArgs {
+    pub(super) fn meaning(&self, mistakes: &mut Mistakes) -> Meant {
+        let mut notes = Vec::new();
+        let attester = self.attester.as_deref().and_then(|text| read_attester(text, mistakes, &mut notes));
+        let verifier = self.verifier.as_deref().and_then(|text| read_verifier(text, mistakes, &mut notes));
+        if let Some(tls) = &self.tls {
+            notes.push(format!("--tls {tls}: rustls serves TLS 1.3 in its place"));
+        }
+        if let Some(crypto) = &self.crypto {
+            notes.push(format!("--crypto {crypto}: aws-lc serves in its place"));
+        }
+        let typed = self.sim.typed();
+        if let (Some(flag), Some(attester)) =
+            (typed.first(), attester.or(self.attester.is_none().then_some(AttesterKind::Auto)))
+            && attester != AttesterKind::Sim
+        {
+            let what = format!("the attester is `{attester}`, which measures for itself");
+            mistakes.add(flag, what, "leave it out, or add `--attester sim`");
+        }
+        Meant {
+            attester: attester.unwrap_or(AttesterKind::Auto),
+            attester_named: self.attester.is_some(),
+            verifier: verifier.unwrap_or(VerifierKind::Auto),
+            platform: self.platform.clone(),
+            sim: self.sim.settings(mistakes),
+            policy: self.policy.as_deref().and_then(|text| read_policy(text, mistakes)),
+            notes,
+        }
+    }
+
+    /// The flags that decide something and were typed: a configuration file says all of that itself.
+    pub(super) fn typed(&self) -> Vec<&'static str> {
+        let flags = [
+            ("--attester", self.attester.is_some()),
+            ("--verifier", self.verifier.is_some()),
+            ("--policy", self.policy.is_some()),
+            ("--platform", self.platform.is_some()),
+        ];
+        flags.into_iter().filter_map(|(flag, typed)| typed.then_some(flag)).chain(self.sim.typed()).collect()
+    }
+}
+
+impl SimArgs {
+    fn typed(&self) -> Vec<&'static str> {
+        let flags = [
+            ("--sim-label", self.sim_label.is_some()),
+            ("--sim-tee", self.sim_tee.is_some()),
+            ("--sim-mrenclave", self.sim_mrenclave.is_some()),
+            ("--sim-mrsigner", self.sim_mrsigner.is_some()),
+            ("--sim-isvprodid", self.sim_isvprodid.is_some()),
+            ("--sim-isvsvn", self.sim_isvsvn.is_some()),
+            ("--sim-mrtd", self.sim_mrtd.is_some()),
+            ("--sim-tcb", self.sim_tcb.is_some()),
+            ("--sim-machine", self.sim_machine.is_some()),
+            ("--sim-debug", self.sim_debug),
+        ];
+        flags.into_iter().filter_map(|(flag, typed)| typed.then_some(flag)).collect()
+    }
+
+    fn settings(&self, mistakes: &mut Mistakes) -> SimSettings {
+        let mut sim = SimSettings { label: self.sim_label.clone(), debug: self.sim_debug, ..SimSettings::default() };
+        match self.sim_tee.as_deref() {
+            None | Some("sgx") => (),
+            Some("tdx") => sim.tee = Tee::Tdx,
+            Some(other) => mistakes.add("--sim-tee", format!("`{other}` is not simulated"), "write sgx or tdx"),
+        }
+        sim.mrenclave = read_hex("--sim-mrenclave", self.sim_mrenclave.as_deref(), mistakes);
+        sim.mrsigner = read_hex("--sim-mrsigner", self.sim_mrsigner.as_deref(), mistakes);
+        sim.mrtd = read_hex("--sim-mrtd", self.sim_mrtd.as_deref(), mistakes);
+        let number = "write a number from 0 to 65535";
+        let tcb_remedy = "write for example UpToDate";
+        sim.isv_prod_id = read("--sim-isvprodid", &self.sim_isvprodid, number, mistakes).unwrap_or(sim.isv_prod_id);
+        sim.isv_svn = read("--sim-isvsvn", &self.sim_isvsvn, number, mistakes).unwrap_or(sim.isv_svn);
+        sim.tcb = read::<TcbStatus>("--sim-tcb", &self.sim_tcb, tcb_remedy, mistakes).unwrap_or(sim.tcb);
+        sim.machine = self.sim_machine.clone().unwrap_or(sim.machine);
+        let unused: &[&str] = match sim.tee {
+            Tee::Tdx => &["--sim-mrenclave", "--sim-mrsigner", "--sim-isvprodid", "--sim-isvsvn"],
+            _ => &["--sim-mrtd"],
+        };
+        for flag in self.typed().iter().filter(|flag| unused.contains(flag)) {
+            let other = if sim.tee == Tee::Tdx { "tdx" } else { "sgx" };
+            mistakes.add(flag, format!("a simulated {other} has no such value"), "leave it out, or change `--sim-tee`");
+        }
+        sim
+    }
+}
+
+fn read_attester(text: &str, mistakes: &mut Mistakes, notes: &mut Vec<String>) -> Option<AttesterKind> {
+    if text == "sgx_ecdsa_qve" {
+        notes.push("--attester sgx_ecdsa_qve: the same as sgx_ecdsa, as a verifier's enclave makes no quotes".into());
+        return Some(AttesterKind::SgxEcdsa);
+    }
+    if text == NULL_QUOTE {
+        return Some(AttesterKind::Null);
+    }
+    kind("--attester", text, mistakes)
+}
+
+fn read_verifier(text: &str, mistakes: &mut Mistakes, notes: &mut Vec<String>) -> Option<VerifierKind> {
+    if text == NULL_QUOTE {
+        return Some(VerifierKind::Null);
+    }
+    let kind = kind("--verifier", text, mistakes);
+    if kind == Some(VerifierKind::SgxEcdsaQve) {
+        notes.push(
+            "--verifier sgx_ecdsa_qve: a library in this process appraises, no quote verification enclave".into(),
+        );
+    }
+    kind
+}
+
+/// `shelter`'s word for no evidence.
+const NULL_QUOTE: &str = "nullquote";
+
+fn kind<T: FromStr<Err = KindError>>(flag: &str, text: &str, mistakes: &mut Mistakes) -> Option<T> {
+    match text.parse() {
+        Ok(kind) => Some(kind),
+        Err(error) => {
+            let remedy = match text {
+                "sgx_la" => "local attestation proves nothing to another machine: write sgx_ecdsa",
+                "sgx_epid" | "sgx_ra" => "Intel has ended EPID attestation: write sgx_ecdsa",
+                _ => "write one of these",
+            };
+            mistakes.add(flag, error.to_string(), remedy);
+            None
+        }
+    }
+}
+
+/// `FILE` or `FILE#NAME`. What comes after the last `#` is a name only if it can be one.
+pub(super) fn read_policy(text: &str, mistakes: &mut Mistakes) -> Option<Policy> {
+    let (file, name) = match text.rsplit_once('#') {
+        Some((file, name)) if !file.is_empty() && !name.contains('/') => (file, Some(name)),
+        _ => (text, None),
+    };
+    match load_policy(Path::new(file), name) {
+        Ok(policy) => Some(policy),
+        Err(errors) => {
+            mistakes.add_errors(errors);
+            None
+        }
+    }
+}
+
+fn read_hex<const N: usize>(flag: &str, text: Option<&str>, mistakes: &mut Mistakes) -> Option<[u8; N]> {
+    let text = text?;
+    let mut bytes = [0; N];
+    match hex::decode_to_slice(text, &mut bytes) {
+        Ok(()) => Some(bytes),
+        Err(error) => {
+            mistakes.add(flag, format!("`{text}`: {error}"), format!("write {} hexadecimal digits", 2 * N));
+            None
+        }
+    }
+}
+
+fn read<T: FromStr<Err: ToString>>(
+    flag: &str,
+    text: &Option<String>,
+    remedy: &str,
+    mistakes: &mut Mistakes,
+) -> Option<T> {
+    let text = text.as_deref()?;
+    text.parse().map_err(|error: T::Err| mistakes.add(flag, format!("`{text}`: {}", error.to_string()), remedy)).ok()
+}

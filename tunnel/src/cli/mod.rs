@@ -1,0 +1,31 @@
+//! The command lines of the three programs: what was typed becomes, once, what it means.
+//!
+//! Owns spelling, conflicts and defaults; starts nothing and opens nothing but the files that are named. Every flag of the
+//! original programs is accepted as it was spelled; what serves in place of one that has no meaning any more is said in
+//! [`Parsed::notes`], for the log.
+
+mod address;
+mod attestation;
+mod enclave_tls_server;
+mod go_flags;
+mod inclavared;
+mod logging;
+mod mistakes;
+mod shelter;
+
+use inclavared_config::LogSettings;
+
+pub use enclave_tls_server::{EnclaveTlsServer, Serves};
+pub use inclavared::{DemoOptions, Inclavared};
+pub use logging::{LogError, init_logging};
+pub use mistakes::{CliError, Mistakes};
+pub use shelter::{OfflineAppraisal, Shelter, Source, Verification};
+
+/// What a command line means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Parsed<T> {
+    pub what: T,
+    pub log: LogSettings,
+    /// One line each, for the log at start: flags that mean something else than they did.
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,23 @@
+//! What people and programs are told of a path: a table and JSON, a failure, a receipt, a file of reference values.
+//!
+//! Pure: values in, text out. Whatever a peer chose (roles, words of a FAULT) comes out as printable ASCII, so that it
+//! cannot write on a terminal.
+
+mod finding;
+mod json;
+mod offline;
+mod outcome;
+mod receipt;
+mod recorded;
+mod table;
+#[cfg(test)]
+mod testing;
+mod text;
+
+pub use finding::{Finding, failure, failure_json};
+pub use json::{json_line, json_pretty, path_json};
+pub use offline::{offline_error, offline_verdict};
+pub use outcome::{stream_json, stream_line};
+pub use receipt::{receipt_json, receipt_line};
+pub use recorded::{Recording, recorded};
+pub use table::success;

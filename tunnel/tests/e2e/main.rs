@@ -1,0 +1,32 @@
+//! The real programs against each other, and against clients and servers that are not ours: real sockets, real files.
+//!
+//! One scenario a file. `harness` starts the programs, `program` watches over one of them, `stream` has the plain ends.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod harness;
+mod program;
+mod protocol;
+mod stream;
+
+mod addresses;
+mod chains;
+mod check;
+mod command_lines;
+mod deadlines;
+mod demo;
+mod downstream_away;
+mod drain;
+mod half_close;
+mod killed_hop;
+mod limits;
+mod loops;
+mod no_evidence;
+mod null_attester;
+mod parallel_streams;
+mod recorded_values;
+mod resets;
+mod server_speaks_first;
+mod simulated_is_not_genuine;
+mod single_bytes;
+mod stock_clients;
