@@ -1,6 +1,7 @@
 //! Appraisal beside the byte path: on the blocking pool, with a deadline, and remembered while it holds.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub struct RememberingAppraiser<A> {
 }
 
 struct Remembered {
+    evidence: Evidence,
     appraised: Arc<Appraised>,
     until: Timestamp,
 }
@@ -43,32 +45,32 @@ impl<A: Appraise> RememberingAppraiser<A> {
         Self { appraiser, accepted: Mutex::default() }
     }
 
-    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<Arc<Appraised>> {
-        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        accepted.get(evidence).filter(|r| now < r.until).map(|r| Arc::clone(&r.appraised))
-    }
-
-    fn remember(&self, evidence: EvidenceDigest, appraised: &Arc<Appraised>, now: Timestamp) {
+    fn remember(&self, evidence: &Evidence, appraised: &Arc<Appraised>, now: Timestamp) {
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         if accepted.len() >= MOST_REMEMBERED {
             accepted.retain(|_, r| now < r.until);
         }
         if accepted.len() < MOST_REMEMBERED {
             let until = appraised.expires.min(now.plus(REMEMBERED));
-            accepted.insert(evidence, Remembered { appraised: Arc::clone(appraised), until });
+            let remembered = Remembered { evidence: evidence.clone(), appraised: Arc::clone(appraised), until };
+            accepted.insert(evidence.digest(), remembered);
         }
     }
 }
 
 impl<A: Appraise> Appraise for RememberingAppraiser<A> {
     fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
-        let digest = evidence.digest();
-        if let Some(appraised) = self.recall(&digest, now) {
+        if let Some((_, appraised)) = self.recall(&evidence.digest(), now) {
             return Ok(appraised);
         }
         let appraised = self.appraiser.appraise(evidence, now)?;
-        self.remember(digest, &appraised, now);
+        self.remember(evidence, &appraised, now);
         Ok(appraised)
+    }
+
+    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<(Evidence, Arc<Appraised>)> {
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        accepted.get(evidence).filter(|r| now < r.until).map(|r| (r.evidence.clone(), Arc::clone(&r.appraised)))
     }
 
     fn learn_endorsements(
@@ -81,7 +83,8 @@ impl<A: Appraise> Appraise for RememberingAppraiser<A> {
     }
 }
 
-/// Appraises off the workers.
+/// Appraises off the workers. What rests on remembered appraisals alone is done at once: it takes a few signatures, and
+/// handing it to another thread and back takes longer.
 #[derive(Clone)]
 pub struct Verifier {
     pub appraiser: Arc<dyn Appraise>,
@@ -101,6 +104,9 @@ impl Verifier {
     /// Whether a peer's evidence is genuine. What is demanded of it besides is judged with its path.
     pub async fn genuine(&self, peer: &PeerCertificate) -> Result<Evidence, Error> {
         let evidence = peer.evidence.clone().ok_or(Refused::NoEvidence)?;
+        if let Some((known, _)) = self.appraiser.recall(&evidence.digest(), Timestamp::now()) {
+            return Ok(known);
+        }
         let (appraiser, endorsements) = (Arc::clone(&self.appraiser), peer.endorsements.clone());
         let appraise =
             move || appraise_with(&*appraiser, &evidence, endorsements.as_ref(), Timestamp::now()).map(|_| evidence);
@@ -112,6 +118,7 @@ impl Verifier {
         let evidence = peer.evidence.clone().ok_or(Refused::NoEvidence)?;
         let (appraiser, policy) = (Arc::clone(&self.appraiser), Arc::clone(policy));
         let endorsements = peer.endorsements.clone();
+        let known = appraiser.recall(&evidence.digest(), Timestamp::now()).is_some();
         let admit = move || -> Result<Admitted, Refused> {
             let now = Timestamp::now();
             let appraised = appraise_with(&*appraiser, &evidence, endorsements.as_ref(), now)?;
@@ -123,14 +130,47 @@ impl Verifier {
             }
             Ok(Admitted { evidence, appraised, verdict })
         };
+        if known {
+            return Ok(admit()?);
+        }
         Ok(self.pool.run("appraisal", self.limit, admit).await??)
     }
 
     /// Verifies a whole path.
     pub async fn path(&self, check: PathCheck) -> Result<Path, Error> {
+        let remembered = OnlyRemembered { appraiser: &*self.appraiser, missed: AtomicBool::new(false) };
+        let path = check.run(&remembered);
+        if !remembered.missed.into_inner() {
+            return Ok(path?);
+        }
         let appraiser = Arc::clone(&self.appraiser);
         let path = self.pool.run("verifying a path", self.limit, move || check.run(&*appraiser)).await?;
         Ok(path?)
+    }
+}
+
+/// Never appraises: it says whether it would have had to.
+struct OnlyRemembered<'a> {
+    appraiser: &'a dyn Appraise,
+    missed: AtomicBool,
+}
+
+impl Appraise for OnlyRemembered<'_> {
+    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+        let known = self.recall(&evidence.digest(), now);
+        known.map(|(_, appraised)| appraised).ok_or_else(|| {
+            self.missed.store(true, Ordering::Relaxed);
+            AppraisalError {
+                reason: Reason::Internal,
+                what: "remembered appraisal".to_owned(),
+                expected: "one".to_owned(),
+                found: "none".to_owned(),
+            }
+        })
+    }
+
+    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<(Evidence, Arc<Appraised>)> {
+        self.appraiser.recall(evidence, now)
     }
 }
 
@@ -165,7 +205,7 @@ pub struct PathContext {
     pub nonce: Nonce,
     pub leg: LegId,
     pub spki: Vec<u8>,
-    pub evidence: Vec<u8>,
+    pub evidence: Evidence,
     pub own: Option<KeyId>,
     pub open: OpenDigest,
 }
@@ -197,7 +237,7 @@ impl PathCheck {
             limits: TrailerLimits { hops: policy.shape.max_hops, ..TrailerLimits::DEFAULT },
             expects,
             nonce: *nonce,
-            leg: FirstLeg { id: *leg, spki, evidence },
+            leg: FirstLeg { id: *leg, spki, evidence: evidence.blob() },
             own: *own,
             open: *open,
             now: Timestamp::now(),
