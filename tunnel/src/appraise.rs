@@ -6,6 +6,7 @@
 mod missing;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub struct RememberingAppraiser<A> {
 }
 
 struct Remembered {
+    evidence: Evidence,
     appraised: Arc<Appraised>,
     /// What it rests on.
     set: Option<(Root, CollateralId)>,
@@ -54,11 +56,6 @@ struct Remembered {
 impl<A: Appraise> RememberingAppraiser<A> {
     pub fn new(appraiser: A, book: Arc<CollateralBook>) -> Self {
         Self { appraiser, book, accepted: Mutex::default() }
-    }
-
-    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<Arc<Appraised>> {
-        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        accepted.get(evidence).filter(|r| now < r.until && self.is_current(r)).map(|r| Arc::clone(&r.appraised))
     }
 
     /// No other set stands in the book in place of the one that was used. One that was let go of takes nothing back.
@@ -75,7 +72,7 @@ impl<A: Appraise> RememberingAppraiser<A> {
         }
         if accepted.len() < MOST_REMEMBERED {
             let until = appraised.expires.min(now.plus(REMEMBERED));
-            let remembered = Remembered { appraised: Arc::clone(appraised), set, until };
+            let remembered = Remembered { evidence: evidence.clone(), appraised: Arc::clone(appraised), set, until };
             accepted.insert(evidence.digest(), remembered);
         }
     }
@@ -83,12 +80,18 @@ impl<A: Appraise> RememberingAppraiser<A> {
 
 impl<A: Appraise> Appraise for RememberingAppraiser<A> {
     fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
-        if let Some(appraised) = self.recall(&evidence.digest(), now) {
+        if let Some((_, appraised)) = self.recall(&evidence.digest(), now) {
             return Ok(appraised);
         }
         let appraised = self.appraiser.appraise(evidence, now)?;
         self.remember(evidence, &appraised, now);
         Ok(appraised)
+    }
+
+    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<(Evidence, Arc<Appraised>)> {
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = accepted.get(evidence).filter(|r| now < r.until && self.is_current(r));
+        held.map(|r| (r.evidence.clone(), Arc::clone(&r.appraised)))
     }
 
     fn learn_endorsements(
@@ -101,7 +104,8 @@ impl<A: Appraise> Appraise for RememberingAppraiser<A> {
     }
 }
 
-/// Appraises off the workers.
+/// Appraises off the workers. What rests on remembered appraisals alone is done at once: it takes a few signatures, and
+/// handing it to another thread and back takes longer.
 #[derive(Clone)]
 pub struct Verifier {
     pub appraiser: Arc<dyn Appraise>,
@@ -129,6 +133,9 @@ impl Verifier {
     /// Whether a peer's evidence is genuine. What is demanded of it besides is judged with its path.
     pub async fn genuine(&self, peer: &PeerCertificate) -> Result<Evidence, Error> {
         let evidence = peer.evidence.clone().ok_or(Refused::NoEvidence)?;
+        if let Some((known, _)) = self.appraiser.recall(&evidence.digest(), Timestamp::now()) {
+            return Ok(known);
+        }
         let (appraiser, endorsements) = (Arc::clone(&self.appraiser), peer.endorsements.clone());
         let subject = Arc::new(evidence);
         let judged = Arc::clone(&subject);
@@ -146,6 +153,7 @@ impl Verifier {
         let evidence = Arc::new(peer.evidence.clone().ok_or(Refused::NoEvidence)?);
         let (appraiser, policy) = (Arc::clone(&self.appraiser), Arc::clone(policy));
         let (endorsements, subject) = (peer.endorsements.clone(), Arc::clone(&evidence));
+        let known = appraiser.recall(&evidence.digest(), Timestamp::now()).is_some();
         let judge = move || {
             let now = Timestamp::now();
             let appraised = appraise_with(&*appraiser, &subject, endorsements.as_ref(), now)?;
@@ -157,13 +165,22 @@ impl Verifier {
             }
             Ok((appraised, verdict))
         };
-        let subject = Arc::clone(&evidence);
-        let (appraised, verdict) = self.judge("appraisal", judge, move || missing::sets_of(&subject)).await?;
+        let (appraised, verdict) = if known {
+            judge()?
+        } else {
+            let subject = Arc::clone(&evidence);
+            self.judge("appraisal", judge, move || missing::sets_of(&subject)).await?
+        };
         Ok(Admitted { evidence: Arc::unwrap_or_clone(evidence), appraised, verdict })
     }
 
     /// Verifies a whole path.
     pub async fn path(&self, check: PathCheck) -> Result<Path, Error> {
+        let remembered = OnlyRemembered { appraiser: &*self.appraiser, missed: AtomicBool::new(false) };
+        let path = check.run(&remembered);
+        if !remembered.missed.into_inner() {
+            return Ok(path?);
+        }
         let appraiser = Arc::clone(&self.appraiser);
         let check = Arc::new(check);
         let trailer = Arc::clone(&check);
@@ -225,6 +242,31 @@ impl Verifier {
     }
 }
 
+/// Never appraises: it says whether it would have had to.
+struct OnlyRemembered<'a> {
+    appraiser: &'a dyn Appraise,
+    missed: AtomicBool,
+}
+
+impl Appraise for OnlyRemembered<'_> {
+    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+        let known = self.recall(&evidence.digest(), now);
+        known.map(|(_, appraised)| appraised).ok_or_else(|| {
+            self.missed.store(true, Ordering::Relaxed);
+            AppraisalError {
+                reason: Reason::Internal,
+                what: "remembered appraisal".to_owned(),
+                expected: "one".to_owned(),
+                found: "none".to_owned(),
+            }
+        })
+    }
+
+    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<(Evidence, Arc<Appraised>)> {
+        self.appraiser.recall(evidence, now)
+    }
+}
+
 /// Appraises with what is at hand. Where certificates are missing or have expired, those that the peer sent are learnt
 /// first: a peer that is known costs one appraisal, and one that brings nothing useful is refused as it would have been.
 fn appraise_with(
@@ -256,7 +298,7 @@ pub struct PathContext {
     pub nonce: Nonce,
     pub leg: LegId,
     pub spki: Vec<u8>,
-    pub evidence: Vec<u8>,
+    pub evidence: Evidence,
     pub own: Option<KeyId>,
     pub open: OpenDigest,
 }
@@ -292,7 +334,7 @@ impl PathCheck {
             limits: self.limits(),
             expects,
             nonce: *nonce,
-            leg: FirstLeg { id: *leg, spki, evidence },
+            leg: FirstLeg { id: *leg, spki, evidence: evidence.blob() },
             own: *own,
             open: *open,
             now: Timestamp::now(),

@@ -76,7 +76,7 @@ async fn run(
         Ok(_) => open(node, route, &mut client, speaks, source).await,
         Err(error) => Err(error),
     };
-    let Opened { mut server, below, statement } = match opened {
+    let Opened { mut server, mut below, statement } = match opened {
         Ok(opened) => opened,
         Err(error) => {
             client.fail(&error, disclose).await;
@@ -84,6 +84,7 @@ async fn run(
         }
     };
     report.opened_after = Some(begun.elapsed());
+    forget_the_opening(&mut client, &mut server, &mut below);
     let path = match &below {
         Below::Path(opened) => Some(Arc::clone(&opened.path)),
         Below::End(_) => None,
@@ -109,6 +110,16 @@ async fn run(
             Box::pin(async { tokio::join!(client, server) }).await;
             Err(broken.error)
         }
+    }
+}
+
+/// What only the opening needed goes: a stream may idle for days.
+fn forget_the_opening(client: &mut Leg, server: &mut Leg, below: &mut Below) {
+    for facts in [client, server].into_iter().filter_map(|leg| leg.tls.as_mut()) {
+        facts.peer = None;
+    }
+    if let Below::Path(opened) = below {
+        opened.preview = Default::default();
     }
 }
 

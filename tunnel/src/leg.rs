@@ -35,7 +35,7 @@ pub struct Leg {
 #[derive(Debug)]
 pub struct TlsFacts {
     pub leg: LegFacts,
-    /// The peer's certificate, if it showed one. Checked in form and binding; not appraised.
+    /// The peer's certificate, if it showed one. Checked in form and binding; not appraised. None once data may pass.
     pub peer: Option<PeerCertificate>,
     /// The identity that we showed on this leg.
     pub own: Option<Arc<HopIdentity>>,
