@@ -175,7 +175,7 @@ fn a_policy_of_a_file_by_its_name() {
 fn subcommands() {
     assert_eq!(parse("inclavared check a.toml").unwrap().what, Inclavared::Check("a.toml".into()));
     let demo = |hops, json| Inclavared::Demo(DemoOptions { hops, json });
-    assert_eq!(parse("inclavared demo").unwrap().what, demo(2, false));
+    assert_eq!(parse("inclavared demo").unwrap().what, demo(3, false));
     let parsed = parse("inclavared demo --hops 5 --json --log-level info").unwrap();
     assert_eq!((parsed.what, parsed.log.filter.as_str()), (demo(5, true), "info"));
     let init = |renew| Inclavared::SimInit { folder: "/tmp/p".into(), renew };
