@@ -25,7 +25,7 @@ pub(super) struct AttestationArgs {
     /// The folder of the simulated platform
     #[arg(long, value_name = "DIR")]
     platform: Option<PathBuf>,
-    /// Asked for collateral; can be repeated [default: as sgx_default_qcnl.conf says, or Intel's]
+    /// Asked for collateral [default: as QCNL says, or Intel]
     #[arg(long, value_name = "URL")]
     collateral_service: Vec<String>,
     /// Collateral in a file, where no service is reached

@@ -68,7 +68,7 @@ pub(super) struct PccsArgs {
     /// Serve what is in a bundle, and ask nobody
     #[arg(long, value_name = "FILE", conflicts_with = "upstream")]
     bundle: Option<PathBuf>,
-    /// A service to ask; can be repeated [default: as sgx_default_qcnl.conf says, or Intel's]
+    /// Asked for collateral [default: as QCNL says, or Intel]
     #[arg(long, value_name = "URL")]
     upstream: Vec<String>,
     /// A CA of the services that are asked, in PEM
@@ -102,7 +102,7 @@ pub(super) enum CollateralCommand {
         tee: String,
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// A service to ask; can be repeated [default: as sgx_default_qcnl.conf says, or Intel's]
+        /// Asked for collateral [default: as QCNL says, or Intel]
         #[arg(long, value_name = "URL")]
         service: Vec<String>,
         /// A CA of these services, in PEM
