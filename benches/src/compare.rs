@@ -138,9 +138,14 @@ fn sink(lab: &mut Lab, plain: bool) -> Result<Pinned> {
 }
 
 fn measure(args: &Args, lab: &Lab, proxy: Proxy, metrics: &[&Metric], round: usize, table: &mut Table) -> Result<()> {
-    let started = lab.start(proxy)?;
+    let mut started = lab.start(proxy)?;
     let direct = Started::at(if proxy.is_plain() { lab.plain_sink } else { lab.sink }, started.pid);
     for metric in metrics {
+        if metric.kind == Kind::Idle {
+            // What bulk data left in a proxy's allocator would be given to the streams that idle.
+            drop(started);
+            started = lab.start(proxy)?;
+        }
         let measured = match metric.kind {
             // The hop before it makes the records: their size says nothing of the hop.
             Kind::Records(_) if proxy.is_plain() => continue,

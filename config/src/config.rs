@@ -74,7 +74,8 @@ pub(crate) fn default_workers() -> NonZeroUsize {
 }
 
 /// What a configuration consists of, besides policies and what was recorded.
-pub(crate) const TABLES: &[&str] = &["route", "attestation", "tls", "limits", "deadlines", "log", "workers"];
+pub(crate) const TABLES: &[&str] =
+    &["route", "attestation", "collateral", "tls", "limits", "deadlines", "log", "workers"];
 
 fn read_config(path: &Path, root: &Table<'_>) -> Option<Config> {
     let policies = read_policies(root);

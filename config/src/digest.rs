@@ -1,7 +1,7 @@
 //! The digest of a configuration that a process attests (PROTOCOL section 2, claim 5).
 //!
 //! It covers what decides who is trusted and where bytes go: the routes, the policies that they use, and what evidence is
-//! made and accepted. Limits, deadlines, logging, the number of workers and the simulated platform's settings are left
+//! made and accepted. Where collateral comes from, limits, deadlines, logging, the number of workers and the simulated platform's settings are left
 //! out: operators tune them on live machines, and they let nothing through.
 
 use std::convert::Infallible;
@@ -154,7 +154,7 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
     #[test]
     fn what_lets_nothing_through_does_not() {
         let tuned = format!(
-            "workers = 3\n{BASE}\n[limits]\nconnections = 7\n[deadlines]\ndial = \"1s\"\n[log]\nfilter = \"debug\""
+            "workers = 3\n{BASE}\n[limits]\nconnections = 7\n[collateral]\nservices = \"https://pccs/\"\n[deadlines]\ndial = \"1s\"\n[log]\nfilter = \"debug\""
         );
         assert_eq!(read(BASE).digest, read(&tuned).digest);
         let unused = format!("{BASE}\n[policy.q]\nidentity = \"any-genuine\"\nmeasurements = \"not-compared\"");

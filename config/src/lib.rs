@@ -20,6 +20,7 @@
 mod address;
 mod attestation;
 mod bounds;
+mod collateral;
 mod config;
 mod digest;
 mod document;
@@ -37,6 +38,7 @@ mod tls;
 pub use address::{AddressError, Listen, Target};
 pub use attestation::{Attestation, AttesterKind, KindError, SimSettings, VerifierKind};
 pub use bounds::{Deadlines, Limits};
+pub use collateral::{CollateralOptions, is_service};
 pub use config::{Config, LogFormat, LogSettings, load, parse};
 pub use duration::parse_duration;
 pub use flags::{FlagConfig, ServerFlagConfig};

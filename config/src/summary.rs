@@ -55,6 +55,13 @@ impl Config {
         if attester == AttesterKind::Sim {
             warnings.push("attester `sim`: this process's evidence proves nothing about hardware".to_owned());
         }
+        let collateral = &self.attestation.collateral;
+        if collateral.danger_accept_any_certificate {
+            warnings.push("collateral: the certificates of its services are not checked".to_owned());
+        }
+        if collateral.danger_allow_plain_http {
+            warnings.push("collateral: services may be asked over plain http".to_owned());
+        }
         for (name, policy) in used {
             warnings.extend(policy_warnings(policy).map(|what| format!("policy `{name}`: {what}")));
             let needed = [

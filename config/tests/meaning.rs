@@ -84,7 +84,7 @@ fn every_setting_arrives() {
         appraisal: seconds(7),
         quote: seconds(8),
         half_close: seconds(9),
-        write_stall: seconds(10),
+        write_stall: Some(seconds(10)),
         idle: Some(seconds(5400)),
         drain: seconds(11),
         trailer: seconds(12),
@@ -232,6 +232,8 @@ fn a_summary_says_what_weakens_the_proof() {
     assert_eq!(summary.policies[0], "all: 5 reference value(s) in 4 hop rule(s); 1 platform(s); up to 4 hops");
     let expected = [
         "attester `sim`: this process's evidence proves nothing about hardware",
+        "collateral: the certificates of its services are not checked",
+        "collateral: services may be asked over plain http",
         "policy `all`: simulated evidence passes; it proves nothing about hardware",
         "policy `all`: peers without any evidence pass",
         "policy `all`: debug TEEs pass; their memory is open to their host",

@@ -8,7 +8,7 @@ use inclavared_attest::Timestamp;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::path::{AttestedPeer, Counters, Downstream, Nonce, Onward, Open, Path, PeerVerdict, VERSION};
 use inclavared_attest::policy::{Policy, TerminalKind};
-use inclavared_config::{Downstream as Side, Legacy, Upstream};
+use inclavared_config::{Downstream as Side, Legacy, Route, Upstream};
 use tokio::net::UnixStream;
 
 use crate::close::{Below, Closed, Closing, Ending};
@@ -21,6 +21,7 @@ use crate::leg::Leg;
 use crate::node::{Node, RouteState, Service};
 use crate::open::{Asked, open_path, receive_open, receive_start, start_path, while_client_waits};
 use crate::permits::Permit;
+use crate::reappraise::Standing;
 use crate::relay::{self, Outcome, Times};
 use crate::socket::Socket;
 use crate::statement::Statement;
@@ -65,6 +66,8 @@ async fn run(
     begun: Instant,
     report: &mut Report,
 ) -> Result<Closed, Error> {
+    // From before the first appraisal, so that no change falls between it and the stream.
+    let changes = node.verifier.changes();
     // The opening is large and short: on the heap it is gone when the stream begins.
     let (mut client, speaks) = Box::pin(meet(node, route, socket)).await?;
     let known = Box::pin(client_is_known(node, route, &client)).await;
@@ -73,7 +76,7 @@ async fn run(
         Ok(_) => open(node, route, &mut client, speaks, source).await,
         Err(error) => Err(error),
     };
-    let Opened { mut server, below, statement } = match opened {
+    let Opened { mut server, mut below, statement } = match opened {
         Ok(opened) => opened,
         Err(error) => {
             client.fail(&error, disclose).await;
@@ -81,6 +84,7 @@ async fn run(
         }
     };
     report.opened_after = Some(begun.elapsed());
+    forget_the_opening(&mut client, &mut server, &mut below);
     let path = match &below {
         Below::Path(opened) => Some(Arc::clone(&opened.path)),
         Below::End(_) => None,
@@ -88,7 +92,9 @@ async fn run(
     report.path.clone_from(&path);
     let times = times(node, path.as_deref());
     let closing = Closing { node, statement: statement.map(Into::into), below: &below };
-    let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times).await;
+    let standing = standing(&route.route, &mut client, &below);
+    let refused = standing.until_refused(&node.verifier, changes);
+    let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times, refused).await;
     report.counters = counters;
     match result {
         Ok(closed) => {
@@ -104,6 +110,16 @@ async fn run(
             Box::pin(async { tokio::join!(client, server) }).await;
             Err(broken.error)
         }
+    }
+}
+
+/// What only the opening needed goes: a stream may idle for days.
+fn forget_the_opening(client: &mut Leg, server: &mut Leg, below: &mut Below) {
+    for facts in [client, server].into_iter().filter_map(|leg| leg.tls.as_mut()) {
+        facts.peer = None;
+    }
+    if let Below::Path(opened) = below {
+        opened.preview = Default::default();
     }
 }
 
@@ -328,12 +344,20 @@ async fn join(node: &Node, route: &RouteState, server: Option<Leg>, below: &Belo
     }
 }
 
+/// What is appraised again when collateral changes. The client's evidence has no other use from here on.
+fn standing(route: &Route, client: &mut Leg, below: &Below) -> Standing {
+    let peer = client.tls.as_mut().and_then(|facts| facts.peer.as_mut());
+    let evidence = route.upstream.policy().and_then(|policy| Some((peer?.evidence.take()?, policy)));
+    Standing::new(evidence, below, route.downstream.policy())
+}
+
 fn times(node: &Node, path: Option<&Path>) -> Times {
     let depth = path.map_or(0, |path| path.hops.len());
     let margin = node.deadlines.open_to_preview_per_hop * u32::try_from(depth).unwrap_or(u32::MAX);
     Times {
         // The hop nearest to the workload ends a half-closed stream, and signs for it; those above wait for that.
         half_close: node.deadlines.half_close + margin,
+        write_stall: node.deadlines.write_stall,
         idle: node.deadlines.idle.map(|idle| idle + margin),
         path_ends: path.map(|path| tokio::time::Instant::now() + path.ages_at.since(Timestamp::now())),
     }

@@ -35,7 +35,7 @@ pub struct Leg {
 #[derive(Debug)]
 pub struct TlsFacts {
     pub leg: LegFacts,
-    /// The peer's certificate, if it showed one. Checked in form and binding; not appraised.
+    /// The peer's certificate, if it showed one. Checked in form and binding; not appraised. None once data may pass.
     pub peer: Option<PeerCertificate>,
     /// The identity that we showed on this leg.
     pub own: Option<Arc<HopIdentity>>,
@@ -94,18 +94,22 @@ impl Leg {
         tokio::time::timeout(limit, self.send(kind, payload)).await.map_err(|_| Error::Deadline { what, limit })?
     }
 
-    /// The next frame of a kind that may come now; a FAULT or ABORT is an error of its own.
+    /// The next frame of a kind that may come now; a FAULT, or the ABORT of a client that may send one, is an error of
+    /// its own.
     pub async fn expect(&mut self, expected: FrameKind, what: &'static str, limit: Duration) -> Result<Frame, Error> {
         let frame =
             tokio::time::timeout(limit, self.source.frame()).await.map_err(|_| Error::Deadline { what, limit })??;
-        match frame.kind {
-            kind if kind == expected => Ok(frame),
-            FrameKind::Fault => Err(Error::Fault(Fault::decode(&frame.payload)?)),
-            FrameKind::Abort => {
-                let abort = Abort::decode(&frame.payload)?;
-                Err(PeerMisbehaved::Aborted(abort).into())
-            }
-            kind => Err(PeerMisbehaved::Order { expected: what, found: format!("{kind:?} frame") }.into()),
+        if frame.kind == expected {
+            return Ok(frame);
+        }
+        Err(out_of_order(&frame, what, expected == FrameKind::Start))
+    }
+
+    /// Nothing may have come that was not asked for. Looks at what is there, and waits for nothing.
+    pub fn expect_nothing(&mut self, before: &'static str) -> Result<(), Error> {
+        match self.source.try_frame()? {
+            None => Ok(()),
+            Some(frame) => Err(out_of_order(&frame, before, false)),
         }
     }
 
@@ -120,8 +124,17 @@ impl Leg {
 
     /// Ends a leg in order: what is queued, close_notify, then waits a little for the peer to close, so that a reset
     /// does not overtake our last bytes.
+    ///
+    /// Where the application's stream has not come to its end and no TRAILER can say so, the peer sees it cut short: a
+    /// reset where it is plain, an alert where it is TLS.
     pub async fn close(mut self) {
-        self.sink.socket().end_on_close();
+        if self.sink.is_in_stream() && !self.sink.is_framed() {
+            if self.sink.queue_alert(AlertDescription::InternalError).is_ok() {
+                let _ = tokio::time::timeout(FAREWELL, self.sink.flush()).await;
+            }
+            return;
+        }
+        self.sink.socket().close_in_order();
         let farewell = async {
             self.sink.queue_close_notify().ok()?;
             self.sink.flush().await.ok()?;
@@ -142,6 +155,10 @@ impl Leg {
     /// Ends a leg that failed: a FAULT where frames are spoken, an alert to another TLS peer, a reset where it is plain.
     pub async fn fail(mut self, error: &Error, disclose: bool) {
         if self.sink.is_plain() {
+            if !self.sink.is_in_stream() {
+                // Our direction had its end: what is still on its way is not taken back.
+                let _ = tokio::time::timeout(FAREWELL, self.linger()).await;
+            }
             self.sink.socket().reset_on_close();
             return;
         }
@@ -176,6 +193,17 @@ impl Leg {
             }
         }
         Some(())
+    }
+}
+
+/// What a frame means that may not come now. `may_abort`: it comes from a client that waits for its path.
+pub(crate) fn out_of_order(frame: &Frame, expected: &'static str, may_abort: bool) -> Error {
+    match frame.kind {
+        FrameKind::Fault => Fault::decode(&frame.payload).map_or_else(Error::from, Error::Fault),
+        FrameKind::Abort if may_abort => {
+            Abort::decode(&frame.payload).map_or_else(Error::from, |abort| PeerMisbehaved::Aborted(abort).into())
+        }
+        kind => PeerMisbehaved::Order { expected, found: format!("{kind:?} frame") }.into(),
     }
 }
 

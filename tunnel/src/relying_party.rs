@@ -69,7 +69,7 @@ impl RelyingParty {
 }
 
 fn identity(path: &Verification) -> Result<Arc<HopIdentity>, StartError> {
-    let attester = attestation::attester(&path.attestation)?;
+    let attester = attestation::attester(&path.attestation, Deadlines::default().quote)?;
     let role = Role {
         chain_role: ROLE.to_owned(),
         policy_digest: path.policy.digest(),
@@ -90,6 +90,7 @@ pub fn forwarding(path: &Verification, listen: Listen) -> Result<Config, inclava
         mutual: path.mutual,
         platform: path.attestation.platform.clone(),
         sim: path.attestation.sim.clone(),
+        collateral: path.attestation.collateral.clone(),
         policy: Some((*policy).clone()),
         role: Some(ROLE.to_owned()),
         ..FlagConfig::new(listen, path.target.clone())

@@ -1,5 +1,7 @@
 //! `shelter appraise` and `shelter inspect`: verdicts and exit codes of the real program over files.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

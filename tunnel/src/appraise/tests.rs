@@ -66,8 +66,9 @@ fn what_a_peer_sends_is_learnt_where_it_is_needed() {
         book.insert(Root::Simulated, Arc::new(platform.collateral(Tee::Sgx).unwrap().clone())).unwrap();
         let roots = TrustRoots::vendors().with_simulated(platform.root_der());
         let (appraised, learnt) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let appraiser = Learns { appraiser: Appraiser::new(roots, book), refuses, useful, appraised, learnt };
-        RememberingAppraiser::new(NamedVerifier { appraiser, name: "sim", accepts: AcceptedTags(vec![tag]) })
+        let appraiser =
+            Learns { appraiser: Appraiser::new(roots, Arc::clone(&book)), refuses, useful, appraised, learnt };
+        RememberingAppraiser::new(NamedVerifier { appraiser, name: "sim", accepts: AcceptedTags(vec![tag]) }, book)
     };
     let counts = |appraiser: &RememberingAppraiser<NamedVerifier<Learns>>| {
         let inner = &appraiser.appraiser.appraiser;

@@ -10,7 +10,7 @@ use inclavared_config::Config;
 use inclavared_tunnel::cli::{Inclavared, Parsed, init_logging};
 use inclavared_tunnel::process::{Process, Setup};
 use inclavared_tunnel::signals::EndAsked;
-use inclavared_tunnel::{demo, greeting, log};
+use inclavared_tunnel::{demo, greeting, log, pccs_program};
 
 fn main() -> ExitCode {
     let Parsed { what, log, notes } = match Inclavared::parse(std::env::args_os()) {
@@ -24,6 +24,8 @@ fn main() -> ExitCode {
             Inclavared::Connect(path) => greeting::greet(&path),
             Inclavared::Check(file) => check(&file),
             Inclavared::Demo(options) => demo::run(&options),
+            Inclavared::Pccs(pccs) => pccs_program::serve(&pccs),
+            Inclavared::Collateral(task) => pccs_program::collateral(&task),
             Inclavared::SimInit { folder, renew } => sim_init(&folder, renew),
         }
     });

@@ -252,8 +252,13 @@ pub(super) fn verification(
     let unused = meant.attester_named && !mutual;
     let notes = unused.then(|| "--attester: not used, as a verifier shows evidence only with --mutual".to_owned());
     let policy = Arc::new(meant.policy.unwrap_or_else(|| meant.verifier.default_policy()));
-    let attestation =
-        Attestation { attester: meant.attester, verifier: meant.verifier, platform: meant.platform, sim: meant.sim };
+    let attestation = Attestation {
+        attester: meant.attester,
+        verifier: meant.verifier,
+        platform: meant.platform,
+        sim: meant.sim,
+        collateral: meant.collateral,
+    };
     (target.map(|target| Verification { target, attestation, mutual, policy, timeout }), notes.into_iter().collect())
 }
 

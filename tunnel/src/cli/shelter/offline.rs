@@ -41,7 +41,7 @@ pub(super) struct OfflineArgs {
     /// Intel's collateral (JSON) or AMD's certificates and CRLs; repeatable
     #[arg(long, value_name = "FILE")]
     collateral: Vec<PathBuf>,
-    /// Judge as of then: seconds since 1970, or 2030-01-31T12:00:00Z [default: now]
+    /// Judge as of then: seconds since 1970, or RFC 3339 [default: now]
     #[arg(long, value_name = "UNIX_SECONDS")]
     at: Option<String>,
     /// The policy for the evidence [default: genuine-only]
@@ -50,7 +50,7 @@ pub(super) struct OfflineArgs {
     /// Let a debug enclave, TD or guest pass: its memory is open to its host
     #[arg(long)]
     allow_debug: bool,
-    /// sim also believes the simulated platform of `--platform` [default: auto]
+    /// auto, or sim: simulated evidence, too [default: auto]
     #[arg(long, value_name = "TYPE")]
     verifier: Option<String>,
     /// The folder of the simulated platform
