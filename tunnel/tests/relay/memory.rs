@@ -115,7 +115,7 @@ fn the_future_of_a_connection_is_small() {
     let world = World::new();
     let (node, ..) = world.node();
     let node = Arc::new(node);
-    let config = world.config(&route("plain", "127.0.0.1:9".parse().unwrap(), "plain"), "");
+    let config = world.config(&route("plain", "127.0.0.1:9".parse().unwrap(), "attested"), "");
     let state = RouteState { route: config.routes[0].clone(), identity: None, serves: Service::Target };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();

@@ -83,8 +83,6 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     listener: TcpListener,
     identity: IdentityService,
-    node: Node,
-    _blocking: tokio::runtime::Runtime,
 }
 
 /// One connection to it.
@@ -106,15 +104,14 @@ impl Server {
         };
         let attester = attestation::attester(&config.attestation).unwrap();
         let identity = IdentityService::start(attester, role, Timestamp::now()).unwrap();
-        let (node, _, blocking) = world.node();
-        Self { address: listener.local_addr().unwrap(), listener, identity, node, _blocking: blocking }
+        Self { address: listener.local_addr().unwrap(), listener, identity }
     }
 
     pub(crate) async fn accept(&self) -> Accepted {
         let socket = Socket::tcp(self.listener.accept().await.unwrap().0).unwrap();
         let identity = self.identity.current(Timestamp::now()).unwrap();
         let optional = ClientCertificate::Optional;
-        let accepted = handshake::accept(socket, &self.node.provider, identity, optional, false, PATIENCE).await;
+        let accepted = handshake::accept(socket, &handshake::provider(), identity, optional, false, PATIENCE).await;
         let ending = Ending::from(TerminalKind::Workload);
         Accepted { leg: accepted.unwrap().0, asked: None, statement: None, below: Below::End(ending) }
     }
