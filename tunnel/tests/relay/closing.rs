@@ -147,8 +147,8 @@ fn a_silent_half_is_receipted_as_half_closed() {
     let (target, served) = workload(|mut stream| {
         let came = read_all(&mut stream);
         stream.write_all(b"some").unwrap();
-        // Neither a byte more nor an end.
-        thread::sleep(Duration::from_secs(3));
+        // Neither a byte more nor an end, for longer than the relay waits.
+        thread::sleep(Duration::from_secs(5));
         (
             came,
             stream.write_all(&[0; 10]).and_then(|()| {

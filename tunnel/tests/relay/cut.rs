@@ -105,9 +105,9 @@ fn a_hop_that_dies_cuts_the_stream_for_both_ends() {
 fn half_a_frame_is_passed_to_nobody() {
     let world = World::new();
     let mut random = Random::new(22);
+    let server = Server::new(&world);
+    let hop = world.relay(server.address, QUICK);
     Client::run(&world, async |client| {
-        let server = Server::new(&world).await;
-        let hop = world.relay(server.address, QUICK);
         for _ in 0..20 {
             let (mut leg, mut below) = tokio::join!(client.open(hop.address), async {
                 let mut below = server.accept().await;

@@ -111,7 +111,7 @@ fn half_a_record_holds_a_small_buffer() {
 /// The future of one connection is allocated for as long as the connection lives.
 #[test]
 fn the_future_of_a_connection_is_small() {
-    const MOST: usize = 4096;
+    const MOST: usize = 6 * 1024;
     let world = World::new();
     let (node, ..) = world.node();
     let node = Arc::new(node);

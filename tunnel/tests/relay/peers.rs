@@ -81,7 +81,7 @@ impl Client {
 /// A hand-written hop with a genuine identity of the platform.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     identity: IdentityService,
 }
 
@@ -94,8 +94,9 @@ pub(crate) struct Accepted {
 }
 
 impl Server {
-    pub(crate) async fn new(world: &World) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    pub(crate) fn new(world: &World) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let config = world.config(&route("attested", "127.0.0.1:9".parse().unwrap(), "plain"), "");
         let role = Role {
             chain_role: "relay".into(),
@@ -108,7 +109,8 @@ impl Server {
     }
 
     pub(crate) async fn accept(&self) -> Accepted {
-        let socket = Socket::tcp(self.listener.accept().await.unwrap().0).unwrap();
+        let listener = TcpListener::from_std(self.listener.try_clone().unwrap()).unwrap();
+        let socket = Socket::tcp(listener.accept().await.unwrap().0).unwrap();
         let identity = self.identity.current(Timestamp::now()).unwrap();
         let optional = ClientCertificate::Optional;
         let accepted = handshake::accept(socket, &handshake::provider(), identity, optional, false, PATIENCE).await;

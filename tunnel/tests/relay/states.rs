@@ -98,9 +98,9 @@ fn a_server_does_with_each_frame_what_the_table_says() {
     let world = World::new();
     let (columns, rows) = table("Server");
     assert_eq!(rows.len(), 8);
+    let server = Server::new(&world);
+    let hop = world.relay(server.address, "");
     Client::run(&world, async |client| {
-        let server = Server::new(&world).await;
-        let hop = world.relay(server.address, "");
         for row in &rows {
             let state = state(row);
             // What only a server may send is an error everywhere.
@@ -186,9 +186,9 @@ fn a_client_does_with_each_frame_what_the_table_says() {
     let world = World::new();
     let (columns, rows) = table("Client");
     assert_eq!(rows.len(), 7);
+    let server = Server::new(&world);
+    let hop = world.relay(server.address, "");
     Client::run(&world, async |client| {
-        let server = Server::new(&world).await;
-        let hop = world.relay(server.address, "");
         for row in &rows {
             let state = state(row);
             let mut cells: Vec<(FrameKind, &str)> =
