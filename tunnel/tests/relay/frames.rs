@@ -164,6 +164,8 @@ fn control_frames_go_between_data_at_full_load() {
             sent += block.len();
         }
         stream.shutdown(Shutdown::Write).unwrap();
+        // A close with bytes unread would be a reset.
+        assert_eq!(read_all(&mut stream), b"top");
         sent
     });
     let world = World::new();
