@@ -8,7 +8,7 @@ use inclavared_attest::Timestamp;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::path::{AttestedPeer, Counters, Downstream, Nonce, Onward, Open, Path, PeerVerdict, VERSION};
 use inclavared_attest::policy::{Policy, TerminalKind};
-use inclavared_config::{Downstream as Side, Legacy, Upstream};
+use inclavared_config::{Downstream as Side, Legacy, Route, Upstream};
 use tokio::net::UnixStream;
 
 use crate::close::{Below, Closed, Closing, Ending};
@@ -21,6 +21,7 @@ use crate::leg::Leg;
 use crate::node::{Node, RouteState, Service};
 use crate::open::{Asked, open_path, receive_open, receive_start, start_path, while_client_waits};
 use crate::permits::Permit;
+use crate::reappraise::Standing;
 use crate::relay::{self, Outcome, Times};
 use crate::socket::Socket;
 use crate::statement::Statement;
@@ -65,6 +66,8 @@ async fn run(
     begun: Instant,
     report: &mut Report,
 ) -> Result<Closed, Error> {
+    // From before the first appraisal, so that no change falls between it and the stream.
+    let changes = node.verifier.changes();
     // The opening is large and short: on the heap it is gone when the stream begins.
     let (mut client, speaks) = Box::pin(meet(node, route, socket)).await?;
     let known = Box::pin(client_is_known(node, route, &client)).await;
@@ -73,7 +76,7 @@ async fn run(
         Ok(_) => open(node, route, &mut client, speaks, source).await,
         Err(error) => Err(error),
     };
-    let Opened { mut server, below, statement } = match opened {
+    let Opened { mut server, mut below, statement } = match opened {
         Ok(opened) => opened,
         Err(error) => {
             client.fail(&error, disclose).await;
@@ -81,6 +84,7 @@ async fn run(
         }
     };
     report.opened_after = Some(begun.elapsed());
+    forget_the_opening(&mut client, &mut server, &mut below);
     let path = match &below {
         Below::Path(opened) => Some(Arc::clone(&opened.path)),
         Below::End(_) => None,
@@ -88,7 +92,9 @@ async fn run(
     report.path.clone_from(&path);
     let times = times(node, path.as_deref());
     let closing = Closing { node, statement: statement.map(Into::into), below: &below };
-    let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times).await;
+    let standing = standing(&route.route, &mut client, &below);
+    let refused = standing.until_refused(&node.verifier, changes);
+    let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times, refused).await;
     report.counters = counters;
     match result {
         Ok(closed) => {
@@ -107,17 +113,37 @@ async fn run(
     }
 }
 
-/// The upstream leg: TLS with our evidence, or plain bytes.
+/// What only the opening needed goes: a stream may idle for days.
+fn forget_the_opening(client: &mut Leg, server: &mut Leg, below: &mut Below) {
+    for facts in [client, server].into_iter().filter_map(|leg| leg.tls.as_mut()) {
+        facts.peer = None;
+    }
+    if let Below::Path(opened) = below {
+        opened.preview = Default::default();
+    }
+}
+
+/// The upstream leg: TLS with our evidence or with an ordinary certificate, or plain bytes.
 async fn meet(node: &Node, route: &RouteState, socket: Socket) -> Result<(Leg, Speaks), Error> {
     let certificate = match route.route.upstream {
         Upstream::Plain => return Ok((Leg::plain(socket), Speaks::Bytes)),
         Upstream::Attested => ClientCertificate::Optional,
         Upstream::Mutual { .. } => ClientCertificate::Required,
+        Upstream::Pki(_) => {
+            let files = route.pki.upstream.as_ref().ok_or_else(without_files)?;
+            let _permit = node.gates.handshakes.take(None)?;
+            let leg = handshake::accept_pki(socket, files, node.deadlines.handshake).await?;
+            return Ok((leg, Speaks::Bytes));
+        }
     };
     let _permit = node.gates.handshakes.take(None)?;
     let allow_bytes = route.route.legacy == Legacy::Enforce;
     handshake::accept(socket, &node.provider, route.identity()?, certificate, allow_bytes, node.deadlines.handshake)
         .await
+}
+
+fn without_files() -> Error {
+    Error::Internal("this route has no certificates and was asked for some".to_owned())
 }
 
 /// Appraises the client where the route asks for its evidence. `true`: it has shown some that was accepted.
@@ -208,6 +234,8 @@ async fn below(
             let kind = terminal_kind(&route.route.target, tee);
             return Ok((None, Below::End(kind.into())));
         }
+        // TLS, but nothing attested at its other end: to a verifier that is the end of what is confidential.
+        (Service::Target, Side::Pki(_)) => return Ok((None, Below::End(TerminalKind::Plain.into()))),
         (Service::Target, Side::Attested { policy }) => (policy, false),
         (Service::Target, Side::Mutual { policy }) => (policy, true),
     };
@@ -296,7 +324,13 @@ async fn join(node: &Node, route: &RouteState, server: Option<Leg>, below: &Belo
             }
             Ok(leg)
         }
-        (None, Service::Target) => Ok(Leg::plain(dial(&route.route.target, node.deadlines.dial).await?)),
+        (None, Service::Target) => {
+            let socket = dial(&route.route.target, node.deadlines.dial).await?;
+            match &route.pki.downstream {
+                Some(files) => handshake::connect_pki(socket, files, node.deadlines.handshake).await,
+                None => Ok(Leg::plain(socket)),
+            }
+        }
         (None, Service::InProcess(workload)) => {
             let (ours, theirs) = UnixStream::pair().map_err(|e| Error::Internal(format!("a socket pair: {e}")))?;
             let workload = Arc::clone(workload);
@@ -308,6 +342,13 @@ async fn join(node: &Node, route: &RouteState, server: Option<Leg>, below: &Belo
             Ok(Leg::plain(Socket::Unix(ours)))
         }
     }
+}
+
+/// What is appraised again when collateral changes. The client's evidence has no other use from here on.
+fn standing(route: &Route, client: &mut Leg, below: &Below) -> Standing {
+    let peer = client.tls.as_mut().and_then(|facts| facts.peer.as_mut());
+    let evidence = route.upstream.policy().and_then(|policy| Some((peer?.evidence.take()?, policy)));
+    Standing::new(evidence, below, route.downstream.policy())
 }
 
 fn times(node: &Node, path: Option<&Path>) -> Times {

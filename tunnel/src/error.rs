@@ -11,6 +11,7 @@ use inclavared_attest::certificate::CertificateError;
 use inclavared_attest::path::{Abort, ClientProofError, Fault, OpenRefusal, PathError, WireError};
 use inclavared_attest::policy::PolicyError;
 
+use crate::collateral::CollateralError;
 use crate::frame::FrameError;
 use crate::tls::{RecordError, TlsError};
 use rustls::AlertDescription;
@@ -27,6 +28,14 @@ pub enum Error {
     /// A FAULT that a peer sent, from where it says.
     #[error("the hop at distance {} reports: {}", .0.distance, describe(.0))]
     Fault(Fault),
+
+    /// What was accepted once, and is refused under collateral that came later.
+    #[error("{who} does not stand up to newer collateral")]
+    Reappraised {
+        who: String,
+        #[source]
+        source: Box<Refused>,
+    },
 
     // Ours, or the machine's.
     #[error("{what} took longer than {limit:?}")]
@@ -47,6 +56,13 @@ pub enum Error {
     Internal(String),
 
     // The operator's.
+    /// What the evidence is worth is not known without it.
+    #[error("the evidence{} cannot be judged", hop.map(|hop| format!(" of hop {hop}")).unwrap_or_default())]
+    Collateral {
+        hop: Option<u8>,
+        #[source]
+        source: CollateralError,
+    },
     #[error("cannot reach {target}")]
     Unreachable {
         target: String,
@@ -119,6 +135,8 @@ impl Error {
         match self {
             Self::Peer(error) => error.reason(),
             Self::Refused(error) => error.reason(),
+            Self::Reappraised { source, .. } => source.reason(),
+            Self::Collateral { source, .. } => source.reason(),
             Self::Fault(fault) => fault.code,
             Self::Deadline { .. } => Reason::Deadline,
             Self::Overload { .. } => Reason::Overload,
@@ -145,6 +163,9 @@ impl Error {
         let fault = match self {
             Self::Fault(fault) => fault.clone().relayed(),
             Self::Refused(refused) => refused.fault(),
+            Self::Reappraised { source, .. } => source.fault(),
+            // Which services are asked is nobody's business.
+            Self::Collateral { .. } => Fault::new(self.reason(), &self.to_string()),
             Self::Internal(_) => Fault::new(self.reason(), "internal error"),
             _ => Fault::new(self.reason(), &self.one_line()),
         };
@@ -191,6 +212,14 @@ impl Refused {
             Self::Appraisal(error) => error.reason(),
             Self::Policy(error) => error.reason(),
             Self::Path(error) => error.reason(),
+        }
+    }
+
+    /// The hop of a path that is spoken of.
+    pub fn hop(&self) -> Option<u8> {
+        match self {
+            Self::Path(error) => error.hop,
+            _ => None,
         }
     }
 

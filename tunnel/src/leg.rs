@@ -27,7 +27,7 @@ const FAREWELL_BYTES: usize = 1 << 20;
 pub struct Leg {
     pub source: Source,
     pub sink: Sink,
-    /// Some for TLS.
+    /// Some for an attested leg.
     pub tls: Option<Box<TlsFacts>>,
 }
 
@@ -35,7 +35,7 @@ pub struct Leg {
 #[derive(Debug)]
 pub struct TlsFacts {
     pub leg: LegFacts,
-    /// The peer's certificate, if it showed one. Checked in form and binding; not appraised.
+    /// The peer's certificate, if it showed one. Checked in form and binding; not appraised. None once data may pass.
     pub peer: Option<PeerCertificate>,
     /// The identity that we showed on this leg.
     pub own: Option<Arc<HopIdentity>>,
@@ -54,19 +54,27 @@ pub struct LegFacts {
 }
 
 impl Leg {
+    /// A plain leg. It ends by a reset unless it is [closed](Self::close): plain bytes have no other way to say that
+    /// they were cut short, whether by an error or by the end of this process.
     pub fn plain(socket: Socket) -> Self {
+        socket.reset_on_close();
         let socket = Rc::new(socket);
         Self { source: Source::plain(Rc::clone(&socket)), sink: Sink::plain(socket), tls: None }
     }
 
     /// The leg that a handshake gave. It speaks frames if that is the protocol that was agreed on.
     pub fn tls(socket: Socket, established: Established, facts: TlsFacts) -> Self {
+        Self { tls: Some(Box::new(facts)), ..Self::pki(socket, established) }
+    }
+
+    /// A leg of which no more is known than that its handshake ended well.
+    pub fn pki(socket: Socket, established: Established) -> Self {
         let Established { opener, sealer, unread, alpn, .. } = established;
         let framed = alpn.as_deref() == Some(ALPN);
         let socket = Rc::new(socket);
         let link = Rc::<Link>::default();
         let source = Source::tls(Rc::clone(&socket), Rc::clone(&link), opener, unread, framed);
-        Self { source, sink: Sink::tls(socket, link, sealer, framed), tls: Some(Box::new(facts)) }
+        Self { source, sink: Sink::tls(socket, link, sealer, framed), tls: None }
     }
 
     /// Sends one control frame.
@@ -126,6 +134,7 @@ impl Leg {
             }
             return;
         }
+        self.sink.socket().close_in_order();
         let farewell = async {
             self.sink.queue_close_notify().ok()?;
             self.sink.flush().await.ok()?;

@@ -18,7 +18,7 @@ use crate::node::Node;
 #[derive(Debug)]
 pub struct OpenedPath {
     pub path: Arc<Path>,
-    /// The PREVIEW's payload as it came.
+    /// The PREVIEW's payload as it came. Empty once the path was started: nobody asks for it any more.
     pub preview: Bytes,
     pub context: PathContext,
     pub binding: Binding,
@@ -48,7 +48,7 @@ pub async fn open_path(
         nonce: open.nonce,
         leg: facts.leg.id,
         spki: peer.spki.clone(),
-        evidence: evidence.blob().to_vec(),
+        evidence,
         own: facts.leg.client,
         open: Open::digest(&payload),
     };

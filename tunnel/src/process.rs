@@ -10,21 +10,21 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
-use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen};
+use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen, Route, TlsSettings};
 use rustls::crypto::CryptoProvider;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 
 use crate::accept::{Bound, Shared, accept};
-use crate::appraise::Verifier;
-use crate::attestation::{self, AttestationError};
+use crate::appraise::{APPRAISED_AGAIN, Verifier};
+use crate::attestation::{self, Appraisal, AttestationError};
 use crate::blocking::BlockingPool;
 use crate::connection::Report;
 use crate::error::Error;
-use crate::handshake;
+use crate::handshake::{self, PkiError};
 use crate::identity::{IdentityService, ROTATION, Role};
-use crate::node::{Gates, Node, RouteState, Service};
+use crate::node::{Gates, Node, Pki, RouteState, Service};
 use crate::workload::Workload;
 
 /// How soon a rotation that failed is tried again.
@@ -44,6 +44,8 @@ pub enum StartError {
         #[source]
         source: Box<Error>,
     },
+    #[error("route `{route}`")]
+    Pki { route: String, source: PkiError },
     #[error("route `{route}` cannot listen on {address}")]
     Bind {
         route: String,
@@ -97,15 +99,28 @@ enum Phase {
 /// The node alone, for a program that verifies and does not listen.
 pub fn node(
     attestation: &Attestation,
+    tls: &TlsSettings,
+    limits: &Limits,
+    deadlines: &Deadlines,
+    ended: Box<dyn Fn(&Report) + Send + Sync>,
+) -> Result<(Node, Runtime), StartError> {
+    node_with(attestation::appraisal(attestation, true)?, tls, limits, deadlines, ended)
+}
+
+fn node_with(
+    appraisal: Appraisal,
+    tls: &TlsSettings,
     limits: &Limits,
     deadlines: &Deadlines,
     ended: Box<dyn Fn(&Report) + Send + Sync>,
 ) -> Result<(Node, Runtime), StartError> {
     let (pool, blocking) = BlockingPool::new(limits.blocking_threads, limits.blocking_queue)
         .map_err(|source| StartError::Thread { what: "pool of threads", source })?;
-    let verifier = Verifier { appraiser: attestation::appraiser(attestation)?, pool, limit: deadlines.appraisal };
+    let Appraisal { appraiser, collateral } = appraisal;
+    let turns = Arc::new(Semaphore::new(APPRAISED_AGAIN));
+    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, turns };
     let node = Node {
-        provider: handshake::provider(),
+        provider: handshake::provider(tls),
         verifier,
         deadlines: deadlines.clone(),
         gates: Gates::new(limits),
@@ -117,17 +132,21 @@ pub fn node(
 impl Process {
     /// Attests, binds every listener, and starts the workers. Blocks for the first quotes.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
-        Self::start_with(setup, handshake::provider())
+        Self::start_with(setup, None)
     }
 
     /// With other suites than the usual: a test's, whose keys are used up sooner.
     #[doc(hidden)]
-    pub fn start_with(setup: Setup, provider: Arc<CryptoProvider>) -> Result<Self, StartError> {
+    pub fn start_with(setup: Setup, provider: Option<Arc<CryptoProvider>>) -> Result<Self, StartError> {
         let Setup { config, workload, ended } = setup;
         crate::accept::raise_descriptor_limit();
-        let (mut node, blocking) = node(&config.attestation, &config.limits, &config.deadlines, ended)?;
-        node.provider = provider;
-        let routes = routes(&config, workload)?;
+        let appraises = |route: &Route| route.upstream.policy().is_some() || route.downstream.policy().is_some();
+        let appraisal = attestation::appraisal(&config.attestation, config.routes.iter().any(appraises))?;
+        let (mut node, blocking) = node_with(appraisal, &config.tls, &config.limits, &config.deadlines, ended)?;
+        if let Some(provider) = provider {
+            node.provider = provider;
+        }
+        let routes = routes(&config, workload, &node.provider)?;
         let bound = config
             .routes
             .iter()
@@ -188,11 +207,14 @@ impl Process {
     }
 }
 
-fn routes(config: &Config, workload: Option<Arc<dyn Workload>>) -> Result<Vec<Arc<RouteState>>, StartError> {
-    let attests =
-        |route: &inclavared_config::Route| route.upstream.shows_evidence() || route.downstream.shows_evidence();
+fn routes(
+    config: &Config,
+    workload: Option<Arc<dyn Workload>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Vec<Arc<RouteState>>, StartError> {
+    let attests = |route: &Route| route.upstream.shows_evidence() || route.downstream.shows_evidence();
     let attester = match config.routes.iter().any(attests) {
-        true => Some(attestation::attester(&config.attestation)?),
+        true => Some(attestation::attester(&config.attestation, config.deadlines.quote)?),
         false => None,
     };
     config
@@ -218,7 +240,9 @@ fn routes(config: &Config, workload: Option<Arc<dyn Workload>>) -> Result<Vec<Ar
                 _ => None,
             };
             let serves = workload.clone().map_or(Service::Target, Service::InProcess);
-            Ok(Arc::new(RouteState { route: route.clone(), identity, serves }))
+            let pki =
+                Pki::load(route, provider).map_err(|source| StartError::Pki { route: route.name.clone(), source })?;
+            Ok(Arc::new(RouteState { route: route.clone(), identity, pki, serves }))
         })
         .collect()
 }

@@ -99,11 +99,19 @@ struct Passage {
 /// Relays until both directions have ended and the receipt has passed, or until something is wrong.
 ///
 /// Both legs are left as they are then: the caller closes them, in order or with a FAULT.
-pub async fn run(up: &mut Leg, down: &mut Leg, closing: &Closing<'_>, times: &Times) -> Outcome {
+///
+/// `refused` ends it as well, when it is ready: what the connection rests on does not hold any more.
+pub async fn run(
+    up: &mut Leg,
+    down: &mut Leg,
+    closing: &Closing<'_>,
+    times: &Times,
+    refused: impl Future<Output = Error>,
+) -> Outcome {
     up.sink.begin_stream();
     down.sink.begin_stream();
     let state = State::new(times);
-    let result = match both(up, down, closing, &state).await {
+    let result = match both(up, down, closing, &state, refused).await {
         Err(Broken { error: Error::HalfClosed(limit), .. }) if closing.signs_alone() => {
             let ended = tokio::time::timeout(LAST_WORD, close_early(up, closing, &state)).await;
             // Who reads nothing gets no receipt either.
@@ -114,11 +122,17 @@ pub async fn run(up: &mut Leg, down: &mut Leg, closing: &Closing<'_>, times: &Ti
     Outcome { counters: state.counters(), result }
 }
 
-async fn both(up: &mut Leg, down: &mut Leg, closing: &Closing<'_>, state: &State) -> Result<Closed, Broken> {
+async fn both(
+    up: &mut Leg,
+    down: &mut Leg,
+    closing: &Closing<'_>,
+    state: &State,
+    refused: impl Future<Output = Error>,
+) -> Result<Closed, Broken> {
     let upward = upward(&mut up.source, &mut down.sink, state);
     let downward = downward(&mut down.source, &mut up.sink, closing, state);
     let watch = state.watch.expiry([&state.up.writes, &state.down.writes]);
-    tokio::pin!(upward, downward, watch);
+    tokio::pin!(upward, downward, watch, refused);
     let (mut up_done, mut down_done) = (false, false);
     loop {
         tokio::select! {
@@ -143,6 +157,7 @@ async fn both(up: &mut Leg, down: &mut Leg, closing: &Closing<'_>, state: &State
                 Err(broken) => return Err(state.first(broken)),
             },
             error = &mut watch => return Err(state.first(Broken::own(error))),
+            error = &mut refused => return Err(state.first(Broken::own(error))),
         }
     }
 }

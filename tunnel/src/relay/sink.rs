@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::batch::{Batch, Outgoing, Piece};
 use super::buffer::{Buffer, SIZE};
@@ -83,13 +83,9 @@ impl Sink {
         matches!(self.form, Form::Plain)
     }
 
-    /// From now on the application's bytes pass: a plain socket that is dropped before their end, for whatever reason,
-    /// is reset, so that nobody takes the part for the whole.
+    /// From now on the application's bytes pass: a leg that ends before they do is cut short.
     pub(super) fn begin_stream(&mut self) {
         self.in_stream = true;
-        if self.is_plain() {
-            self.socket.reset_on_close();
-        }
     }
 
     /// The end of the application's stream has been written.
@@ -119,10 +115,15 @@ impl Sink {
     pub(super) fn queue(&mut self, batch: Batch) -> Result<u64, Error> {
         let Batch { buffer, rest, pieces } = batch;
         self.outgoing.hold(buffer, rest);
-        let mut total = 0;
+        let framed = self.is_framed();
+        let (mut total, mut gathered) = (0, BytesMut::new());
         for piece in pieces {
-            total += self.queue_piece(piece)? as u64;
+            total += match piece {
+                Piece::Record(range) if framed => self.gather(range, &mut gathered)?,
+                piece => self.queue_piece(piece)?,
+            } as u64;
         }
+        self.queue_gathered(&mut gathered)?;
         Ok(total)
     }
 
@@ -252,15 +253,6 @@ impl Sink {
                 self.seal_in_place(range)?;
                 Ok(len)
             }
-            // There is room for a record's header alone: the one shape that is copied, for peers without frames.
-            Piece::Record(range) if framed => {
-                let buffer = self.outgoing.buffer_mut().expect("a record lies in the buffer of its batch");
-                let copy = Bytes::copy_from_slice(&buffer[range]);
-                for chunk in copy.chunks(MAX_DATA) {
-                    self.queue_copied(&[&frame::header(FrameKind::Data, chunk.len()), chunk])?;
-                }
-                Ok(copy.len())
-            }
             Piece::Record(range) => {
                 let len = range.len();
                 self.seal_in_place(range)?;
@@ -272,6 +264,43 @@ impl Sink {
                 Ok(bytes.len())
             }
         }
+    }
+
+    /// Copies what came without frames into full frames: around it there is room for a record's header alone. The one
+    /// shape that is copied.
+    fn gather(&mut self, range: Range<usize>, gathered: &mut BytesMut) -> Result<usize, Error> {
+        const HEAD: usize = Sealer::HEAD + frame::HEADER;
+        let (mut start, end) = (range.start, range.end);
+        while start < end {
+            if gathered.is_empty() {
+                gathered.reserve(HEAD + MAX_DATA + Sealer::TAIL);
+                gathered.extend_from_slice(&[0; HEAD]);
+            }
+            let len = (end - start).min(HEAD + MAX_DATA - gathered.len());
+            let buffer = self.outgoing.buffer_mut().expect("a record lies in the buffer of its batch");
+            gathered.extend_from_slice(&buffer[start..start + len]);
+            start += len;
+            if gathered.len() == HEAD + MAX_DATA {
+                self.queue_gathered(gathered)?;
+            }
+        }
+        Ok(range.len())
+    }
+
+    /// Seals what was gathered as one frame in one record.
+    fn queue_gathered(&mut self, gathered: &mut BytesMut) -> Result<(), Error> {
+        if gathered.is_empty() {
+            return Ok(());
+        }
+        self.update_keys_if_due()?;
+        let Form::Tls { sealer, .. } = &mut self.form else { unreachable!("only for a framed leg is it gathered") };
+        let end = gathered.len();
+        let header = frame::header(FrameKind::Data, end - Sealer::HEAD - frame::HEADER);
+        gathered[Sealer::HEAD..Sealer::HEAD + frame::HEADER].copy_from_slice(&header);
+        gathered.extend_from_slice(&[0; Sealer::TAIL]);
+        sealer.seal(gathered, Sealer::HEAD..end).map_err(Error::seal)?;
+        self.outgoing.push_own(std::mem::take(gathered));
+        Ok(())
     }
 
     fn queue_plain(&mut self, piece: Piece) -> usize {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use inclavared_tunnel::connection;
 use inclavared_tunnel::frame::FrameKind;
-use inclavared_tunnel::node::{RouteState, Service};
+use inclavared_tunnel::node::{Pki, RouteState, Service};
 use inclavared_tunnel::socket::Socket;
 
 use crate::peers::Client;
@@ -116,7 +116,8 @@ fn the_future_of_a_connection_is_small() {
     let (node, ..) = world.node();
     let node = Arc::new(node);
     let config = world.config(&route("plain", "127.0.0.1:9".parse().unwrap(), "attested"), "");
-    let state = RouteState { route: config.routes[0].clone(), identity: None, serves: Service::Target };
+    let state =
+        RouteState { route: config.routes[0].clone(), identity: None, pki: Pki::default(), serves: Service::Target };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();
     let (socket, _peer) = tokio::net::UnixStream::pair().unwrap();

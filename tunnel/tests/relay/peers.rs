@@ -7,7 +7,7 @@ use std::time::Duration;
 use inclavared_attest::path::{CloseReason, Counters, Nonce, Open, Receipt, Start, VERSION};
 use inclavared_attest::policy::{Policy, TerminalKind};
 use inclavared_attest::{ConfigDigest, PolicyDigest, Timestamp};
-use inclavared_config::Target;
+use inclavared_config::{Target, TlsSettings};
 use inclavared_tunnel::attestation;
 use inclavared_tunnel::client;
 use inclavared_tunnel::close::{Below, Ending};
@@ -103,7 +103,7 @@ impl Server {
             policy_digest: PolicyDigest::of(b""),
             config_digest: ConfigDigest::of(b""),
         };
-        let attester = attestation::attester(&config.attestation).unwrap();
+        let attester = attestation::attester(&config.attestation, config.deadlines.quote).unwrap();
         let identity = IdentityService::start(attester, role, Timestamp::now()).unwrap();
         Self { address: listener.local_addr().unwrap(), listener, identity }
     }
@@ -113,7 +113,15 @@ impl Server {
         let socket = Socket::tcp(listener.accept().await.unwrap().0).unwrap();
         let identity = self.identity.current(Timestamp::now()).unwrap();
         let optional = ClientCertificate::Optional;
-        let accepted = handshake::accept(socket, &handshake::provider(), identity, optional, false, PATIENCE).await;
+        let accepted = handshake::accept(
+            socket,
+            &handshake::provider(&TlsSettings::default()),
+            identity,
+            optional,
+            false,
+            PATIENCE,
+        )
+        .await;
         let ending = Ending::from(TerminalKind::Workload);
         Accepted { leg: accepted.unwrap().0, asked: None, statement: None, below: Below::End(ending) }
     }

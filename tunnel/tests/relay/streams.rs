@@ -133,7 +133,7 @@ async fn client(egress: SocketAddr, seed: u64) {
 
 /// The usual suites, whose keys are used up after a few records.
 fn short_lived_keys() -> Arc<CryptoProvider> {
-    let mut provider = CryptoProvider::clone(&handshake::provider());
+    let mut provider = CryptoProvider::clone(&handshake::provider(&inclavared_config::TlsSettings::default()));
     for suite in &mut provider.cipher_suites {
         let usual = suite.tls13().unwrap();
         let short = Tls13CipherSuite {

@@ -11,7 +11,7 @@ use inclavared_attest::Timestamp;
 use inclavared_attest::path::{CloseReason, Counters};
 use inclavared_attest::policy::Policy;
 use inclavared_attest::sim::SimPlatform;
-use inclavared_config::{Config, Listen};
+use inclavared_config::{Config, Listen, TlsSettings};
 use inclavared_tunnel::connection::Report;
 use inclavared_tunnel::error::Error;
 use inclavared_tunnel::handshake;
@@ -99,7 +99,7 @@ impl World {
     }
 
     fn start(&self, route: &str, deadlines: &str) -> Hop {
-        self.start_with(route, deadlines, handshake::provider())
+        self.start_with(route, deadlines, handshake::provider(&TlsSettings::default()))
     }
 
     pub(crate) fn start_with(&self, route: &str, deadlines: &str, provider: Arc<CryptoProvider>) -> Hop {
@@ -113,7 +113,7 @@ impl World {
             told.lock().unwrap().push(Ended { counters: report.counters, result });
         };
         let setup = Setup { config: self.config(route, deadlines), workload: None, ended: Box::new(tell) };
-        let process = Process::start_with(setup, provider).unwrap();
+        let process = Process::start_with(setup, Some(provider)).unwrap();
         let Listen::Tcp(address) = process.addresses()[0].1 else { panic!("not TCP") };
         Hop { address, process, ended }
     }
@@ -123,7 +123,8 @@ impl World {
         let config = self.config(&route("plain", "127.0.0.1:9".parse().unwrap(), "attested"), "");
         let policy = Arc::clone(config.routes[0].downstream.policy().unwrap());
         let (node, blocking) =
-            process::node(&config.attestation, &config.limits, &config.deadlines, Box::new(|_| {})).unwrap();
+            process::node(&config.attestation, &config.tls, &config.limits, &config.deadlines, Box::new(|_| {}))
+                .unwrap();
         (node, policy, blocking)
     }
 }
