@@ -183,7 +183,10 @@ async fn upward(source: &mut Source, sink: &mut Sink, state: &State) -> Result<(
                 FrameKind::Challenge if state.both_ended() => {}
                 _ => return Err(way.misread(unexpected(&frame, "DATA or END"))),
             },
-            Event::EndOfFile if source.is_plain() => return way.end(sink).await,
+            Event::EndOfFile if source.is_plain() => {
+                way.trust_end_of_file()?;
+                return way.end(sink).await;
+            }
             Event::CloseNotify if !source.is_framed() => return way.end(sink).await,
             // All that it had to say is said.
             Event::CloseNotify if state.up.ended.get() => return Ok(()),
@@ -207,7 +210,10 @@ async fn downward(
                 FrameKind::Trailer => break Some(frame.payload),
                 _ => return Err(way.misread(unexpected(&frame, "DATA, END or TRAILER"))),
             },
-            Event::EndOfFile if source.is_plain() => break None,
+            Event::EndOfFile if source.is_plain() => {
+                way.trust_end_of_file()?;
+                break None;
+            }
             Event::CloseNotify if !source.is_framed() => break None,
             Event::CloseNotify | Event::EndOfFile if source.is_framed() && state.down.ended.get() => {
                 return Err(way.misread(PeerMisbehaved::Unreceipted.into()));
@@ -336,6 +342,11 @@ impl Way<'_> {
             self.flush(sink).await?;
         }
         Ok(closed)
+    }
+
+    /// A plain socket tells of a reset once: after a write that failed of it, a read finds an end of file in its place.
+    fn trust_end_of_file(self) -> Result<(), Broken> {
+        self.state.failed.take().map_or(Ok(()), Err)
     }
 
     fn misread(self, error: Error) -> Broken {

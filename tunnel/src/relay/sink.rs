@@ -83,13 +83,9 @@ impl Sink {
         matches!(self.form, Form::Plain)
     }
 
-    /// From now on the application's bytes pass: a plain socket that is dropped before their end, for whatever reason,
-    /// is reset, so that nobody takes the part for the whole.
+    /// From now on the application's bytes pass: a leg that ends before they do is cut short.
     pub(super) fn begin_stream(&mut self) {
         self.in_stream = true;
-        if self.is_plain() {
-            self.socket.reset_on_close();
-        }
     }
 
     /// The end of the application's stream has been written.

@@ -153,9 +153,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_blocked_write_is_left_alone_for_an_hour() {
-        let (watch, writes, other) = (Watch::new(TIMES), Writes::default(), Writes::default());
-        watch.blocked(&writes);
-        let hour = tokio::time::timeout(seconds(3600), watch.expiry([&writes, &other]));
+        let (watch, up, down) = (Watch::new(TIMES), Writes::default(), Writes::default());
+        watch.blocked(&down);
+        let hour = tokio::time::timeout(seconds(3600), watch.expiry([&up, &down]));
         assert!(hour.await.is_err());
     }
 

@@ -15,8 +15,9 @@ use crate::world::{QUICK, Random, World, connect, workload};
 
 const LEN: usize = 256 << 20;
 
-/// Writes a seeded stream as long as it is let; gives what was written.
-fn pour(stream: &mut TcpStream, seed: u64) {
+/// Writes a seeded stream as long as it is let. `true`: the write failed, and has taken the socket's error, so that a
+/// read beside it finds an end of file in its place.
+fn pour(stream: &mut TcpStream, seed: u64) -> bool {
     let mut random = Random::new(seed);
     let mut block = Vec::new();
     for _ in 0..LEN / 65_536 {
@@ -25,19 +26,20 @@ fn pour(stream: &mut TcpStream, seed: u64) {
             block.extend_from_slice(&random.next().to_le_bytes());
         }
         if stream.write_all(&block).is_err() {
-            return;
+            return true;
         }
     }
+    false
 }
 
-/// Reads a seeded stream up to its reset, byte for byte.
-fn check(stream: &mut TcpStream, seed: u64) -> usize {
+/// Reads a seeded stream up to its end, byte for byte. Gives its length, and whether it was reset.
+fn check(stream: &mut TcpStream, seed: u64) -> (usize, bool) {
     let mut random = Random::new(seed);
     let (mut some, mut len) = (vec![0; 65_536], 0);
     let mut expected = [0; 8];
     loop {
         match stream.read(&mut some) {
-            Ok(0) => panic!("an end of file after {len} bytes"),
+            Ok(0) => return (len, false),
             Ok(read) => {
                 for byte in &some[..read] {
                     if len % 8 == 0 {
@@ -47,7 +49,9 @@ fn check(stream: &mut TcpStream, seed: u64) -> usize {
                     len += 1;
                 }
             }
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => return len,
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                return (len, true);
+            }
             Err(error) => panic!("{error} after {len} bytes"),
         }
     }
@@ -61,9 +65,9 @@ fn a_hop_that_dies_cuts_the_stream_for_both_ends() {
         let (target, served) = workload(move |mut stream| {
             let mut writer = stream.try_clone().unwrap();
             let pouring = thread::spawn(move || pour(&mut writer, 2 * round));
-            let len = check(&mut stream, 2 * round + 1);
+            let (len, reset) = check(&mut stream, 2 * round + 1);
             drop(stream);
-            pouring.join().unwrap();
+            assert!(pouring.join().unwrap() | reset, "an end of file after {len} bytes");
             len
         });
         let last = world.last(target, QUICK);
@@ -85,9 +89,9 @@ fn a_hop_that_dies_cuts_the_stream_for_both_ends() {
                 victim.kill();
             }
         });
-        let down = check(&mut client, 2 * round);
+        let (down, reset) = check(&mut client, 2 * round);
         drop(client);
-        pouring.join().unwrap();
+        assert!(pouring.join().unwrap() | reset, "an end of file after {down} bytes");
         let up = served.join().unwrap();
         killing.join().unwrap();
         println!("round {round}: {up} bytes up, {down} bytes down");
@@ -101,9 +105,9 @@ fn a_hop_that_dies_cuts_the_stream_for_both_ends() {
 fn half_a_frame_is_passed_to_nobody() {
     let world = World::new();
     let mut random = Random::new(22);
+    let server = Server::new(&world);
+    let hop = world.relay(server.address, QUICK);
     Client::run(&world, async |client| {
-        let server = Server::new(&world).await;
-        let hop = world.relay(server.address, QUICK);
         for _ in 0..20 {
             let (mut leg, mut below) = tokio::join!(client.open(hop.address), async {
                 let mut below = server.accept().await;

@@ -69,9 +69,9 @@ fn frames_may_be_cut_into_records_in_any_way() {
 #[test]
 fn a_relay_sends_each_frame_on_in_one_record() {
     let world = World::new();
+    let server = Server::new(&world);
+    let hop = world.relay(server.address, "");
     Client::run(&world, async |client| {
-        let server = Server::new(&world).await;
-        let hop = world.relay(server.address, "");
         let (mut leg, mut below) = tokio::join!(client.open(hop.address), async {
             let mut below = server.accept().await;
             below.open().await;
@@ -164,11 +164,13 @@ fn control_frames_go_between_data_at_full_load() {
             sent += block.len();
         }
         stream.shutdown(Shutdown::Write).unwrap();
+        // A close with bytes unread would be a reset.
+        assert_eq!(read_all(&mut stream), b"top");
         sent
     });
     let world = World::new();
     Client::run(&world, async |client| {
-        let server = Server::new(&world).await;
+        let server = Server::new(&world);
         let (mut leg, accepted) = tokio::join!(client.shake_hands(server.address), server.accept());
         let mut up = accepted.leg;
         let link = Rc::clone(up.sink.link().unwrap());

@@ -111,11 +111,11 @@ fn half_a_record_holds_a_small_buffer() {
 /// The future of one connection is allocated for as long as the connection lives.
 #[test]
 fn the_future_of_a_connection_is_small() {
-    const MOST: usize = 4096;
+    const MOST: usize = 6 * 1024;
     let world = World::new();
     let (node, ..) = world.node();
     let node = Arc::new(node);
-    let config = world.config(&route("plain", "127.0.0.1:9".parse().unwrap(), "plain"), "");
+    let config = world.config(&route("plain", "127.0.0.1:9".parse().unwrap(), "attested"), "");
     let state =
         RouteState { route: config.routes[0].clone(), identity: None, pki: Pki::default(), serves: Service::Target };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

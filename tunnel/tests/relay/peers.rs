@@ -7,7 +7,7 @@ use std::time::Duration;
 use inclavared_attest::path::{CloseReason, Counters, Nonce, Open, Receipt, Start, VERSION};
 use inclavared_attest::policy::{Policy, TerminalKind};
 use inclavared_attest::{ConfigDigest, PolicyDigest, Timestamp};
-use inclavared_config::Target;
+use inclavared_config::{Target, TlsSettings};
 use inclavared_tunnel::attestation;
 use inclavared_tunnel::client;
 use inclavared_tunnel::close::{Below, Ending};
@@ -81,10 +81,8 @@ impl Client {
 /// A hand-written hop with a genuine identity of the platform.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     identity: IdentityService,
-    node: Node,
-    _blocking: tokio::runtime::Runtime,
 }
 
 /// One connection to it.
@@ -96,8 +94,9 @@ pub(crate) struct Accepted {
 }
 
 impl Server {
-    pub(crate) async fn new(world: &World) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    pub(crate) fn new(world: &World) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let config = world.config(&route("attested", "127.0.0.1:9".parse().unwrap(), "plain"), "");
         let role = Role {
             chain_role: "relay".into(),
@@ -106,15 +105,23 @@ impl Server {
         };
         let attester = attestation::attester(&config.attestation, config.deadlines.quote).unwrap();
         let identity = IdentityService::start(attester, role, Timestamp::now()).unwrap();
-        let (node, _, blocking) = world.node();
-        Self { address: listener.local_addr().unwrap(), listener, identity, node, _blocking: blocking }
+        Self { address: listener.local_addr().unwrap(), listener, identity }
     }
 
     pub(crate) async fn accept(&self) -> Accepted {
-        let socket = Socket::tcp(self.listener.accept().await.unwrap().0).unwrap();
+        let listener = TcpListener::from_std(self.listener.try_clone().unwrap()).unwrap();
+        let socket = Socket::tcp(listener.accept().await.unwrap().0).unwrap();
         let identity = self.identity.current(Timestamp::now()).unwrap();
         let optional = ClientCertificate::Optional;
-        let accepted = handshake::accept(socket, &self.node.provider, identity, optional, false, PATIENCE).await;
+        let accepted = handshake::accept(
+            socket,
+            &handshake::provider(&TlsSettings::default()),
+            identity,
+            optional,
+            false,
+            PATIENCE,
+        )
+        .await;
         let ending = Ending::from(TerminalKind::Workload);
         Accepted { leg: accepted.unwrap().0, asked: None, statement: None, below: Below::End(ending) }
     }

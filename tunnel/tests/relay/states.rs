@@ -98,9 +98,9 @@ fn a_server_does_with_each_frame_what_the_table_says() {
     let world = World::new();
     let (columns, rows) = table("Server");
     assert_eq!(rows.len(), 8);
+    let server = Server::new(&world);
+    let hop = world.relay(server.address, "");
     Client::run(&world, async |client| {
-        let server = Server::new(&world).await;
-        let hop = world.relay(server.address, "");
         for row in &rows {
             let state = state(row);
             // What only a server may send is an error everywhere.
@@ -129,23 +129,38 @@ async fn server_does(cell: &str, kind: FrameKind, mut stage: Stage, hop: &Hop, s
         "." | "REFRESH due" => {
             let fault = fault(&mut stage.client).await;
             assert_eq!((fault.code, fault.distance), (Reason::Protocol, 0), "{name}");
-            assert_protocol(ended(hop).await, name);
             told(stage.server, Reason::Protocol, 0, name).await;
+            drop(stage.client);
+            assert_protocol(ended(hop).await, name);
         }
         "over" => {
-            assert!(matches!(ended(hop).await.error(), Error::Fault(f) if f.code == Reason::Overload), "{name}");
             told(stage.server, Reason::Overload, 1, name).await;
+            drop(stage.client);
+            assert!(matches!(ended(hop).await.error(), Error::Fault(f) if f.code == Reason::Overload), "{name}");
         }
         "cancel" => {
+            let code = if kind == FrameKind::Fault { Reason::Overload } else { Reason::Cancelled };
+            told(stage.server, code, 1, name).await;
+            drop(stage.client);
             let error = ended(hop).await.error();
             assert!(matches!(error, Error::Peer(PeerMisbehaved::Aborted(_)) | Error::Fault(_)), "{name}: {error:?}");
-            told(stage.server, error.reason(), 1, name).await;
+            assert_eq!(error.reason(), code, "{name}");
         }
-        "opening" => server.accept().await.receive_open().await,
-        "open" => stage.server.as_mut().unwrap().receive_start().await,
+        "opening" => {
+            server.accept().await.receive_open().await;
+            drop(stage);
+            ended(hop).await;
+        }
+        "open" => {
+            stage.server.as_mut().unwrap().receive_start().await;
+            drop(stage);
+            ended(hop).await;
+        }
         "relay" | "client ended" | "both ended" => {
             let came = next(&mut stage.server.as_mut().unwrap().leg).await.unwrap();
             assert_eq!(came.kind, kind, "{name}");
+            drop(stage);
+            ended(hop).await;
         }
         "passed over" => {
             let server = stage.server.as_mut().unwrap();
@@ -163,10 +178,6 @@ async fn server_does(cell: &str, kind: FrameKind, mut stage: Stage, hop: &Hop, s
         }
         other => panic!("the table has a new cell: `{other}`"),
     }
-    if matches!(cell.split(',').next().unwrap(), "opening" | "open" | "relay" | "client ended" | "both ended") {
-        // The rest of the story is told elsewhere: the hand-written peers leave.
-        hop.wait_until_idle().await;
-    }
 }
 
 #[test]
@@ -175,9 +186,9 @@ fn a_client_does_with_each_frame_what_the_table_says() {
     let world = World::new();
     let (columns, rows) = table("Client");
     assert_eq!(rows.len(), 7);
+    let server = Server::new(&world);
+    let hop = world.relay(server.address, "");
     Client::run(&world, async |client| {
-        let server = Server::new(&world).await;
-        let hop = world.relay(server.address, "");
         for row in &rows {
             let state = state(row);
             let mut cells: Vec<(FrameKind, &str)> =
@@ -226,12 +237,13 @@ async fn client_does(cell: &str, state: &str, kind: FrameKind, mut stage: Stage,
         "over" => {
             let fault = fault(&mut stage.client).await;
             assert_eq!((fault.code, fault.distance), (Reason::Overload, 1), "{name}");
+            drop(stage);
             assert!(matches!(ended(hop).await.error(), Error::Fault(f) if f.code == Reason::Overload), "{name}");
         }
         "previewed" | "relay" | "server ended" | "both ended" => {
             assert_eq!(next(&mut stage.client).await.unwrap().kind, kind, "{name}");
             drop(stage);
-            hop.wait_until_idle().await;
+            ended(hop).await;
         }
         "too late" => {
             assert!(matches!(next(&mut stage.client).await, Err(Error::Peer(PeerMisbehaved::Closed))), "{name}");
@@ -246,11 +258,12 @@ async fn client_does(cell: &str, state: &str, kind: FrameKind, mut stage: Stage,
 async fn refused(mut stage: Stage, waits: bool, hop: &Hop, name: &str) {
     let fault = fault(&mut stage.client).await;
     assert_eq!((fault.code, fault.distance), (Reason::Protocol, 0), "{name}");
-    assert_protocol(ended(hop).await, name);
     let server = stage.server.unwrap();
     if !waits {
         told(Some(server), Reason::Protocol, 0, name).await;
     }
+    drop(stage.client);
+    assert_protocol(ended(hop).await, name);
 }
 
 /// The other side learns of it: by a FAULT, by an ABORT where its path was not started, or by being left alone.
@@ -288,12 +301,5 @@ async fn ended(hop: &Hop) -> Ended {
             return ended;
         }
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-    }
-}
-
-impl Hop {
-    /// Waits until the connection that is being left has ended, and forgets how.
-    async fn wait_until_idle(&self) {
-        let _ = ended(self).await;
     }
 }
