@@ -94,7 +94,7 @@ fn a_service_that_is_down_at_the_start_is_asked_again() {
         }
         assert_eq!(path["error"]["code"], "collateral", "{path:#}");
         assert!(Instant::now() < end, "{path:#}");
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::park_timeout(Duration::from_millis(500));
     }
 }
 
