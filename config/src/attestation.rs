@@ -7,6 +7,8 @@ use std::str::FromStr;
 use inclavared_attest::appraise::TcbStatus;
 use inclavared_attest::evidence::Tee;
 
+use crate::CollateralOptions;
+use crate::collateral::read_collateral;
 use crate::document::Table;
 
 /// `[attestation]`.
@@ -17,6 +19,8 @@ pub struct Attestation {
     /// The folder of the simulated platform. Invariant: there if attester or verifier is `sim`.
     pub platform: Option<PathBuf>,
     pub sim: SimSettings,
+    /// `[collateral]`, a table of its own.
+    pub collateral: CollateralOptions,
 }
 
 /// What the simulated platform says of this process: it measures nothing, so it has to be told.
@@ -122,7 +126,7 @@ kinds! {
     Auto = "auto",
 }
 
-/// `[attestation]`. A relative platform folder lies beside the file.
+/// `[attestation]` and `[collateral]`. A relative platform folder lies beside the file.
 pub(crate) fn read_attestation(file: &Path, root: &Table<'_>) -> Attestation {
     let table = root.table("attestation");
     let mut attestation = Attestation {
@@ -130,6 +134,7 @@ pub(crate) fn read_attestation(file: &Path, root: &Table<'_>) -> Attestation {
         verifier: VerifierKind::Auto,
         platform: None,
         sim: SimSettings::default(),
+        collateral: read_collateral(file, root),
     };
     let Some(table) = table else { return attestation };
     let attester = table.get("attester").map(|v| v.parsed());

@@ -50,9 +50,9 @@ pub struct Deadlines {
     pub quote: Duration,
     /// The other direction's time after one has ended; any byte begins it anew. 60 s.
     pub half_close: Duration,
-    /// A write that makes no progress. 60 s: a stalled reader is not a closed one, but it holds a connection
-    /// (Dstack-TEE/dstack#1245).
-    pub write_stall: Duration,
+    /// A write that takes no byte, while both directions are open. `None` by default: a reader that stalls for an hour and
+    /// goes on is served. Once a direction has ended, `half_close` covers writes, too (Dstack-TEE/dstack#1245).
+    pub write_stall: Option<Duration>,
     /// An open tunnel without a byte. `None` by default: a tunnel that is merely quiet is never reaped.
     pub idle: Option<Duration>,
     /// What open connections have at shutdown. 30 s: Kubernetes' grace period.
@@ -88,7 +88,7 @@ impl Default for Deadlines {
             appraisal: seconds(3),
             quote: seconds(10),
             half_close: seconds(60),
-            write_stall: seconds(60),
+            write_stall: None,
             idle: None,
             drain: seconds(30),
             trailer: seconds(5),
@@ -143,12 +143,12 @@ pub(crate) fn read_deadlines(root: &Table<'_>) -> Deadlines {
         ("appraisal", &mut deadlines.appraisal),
         ("quote", &mut deadlines.quote),
         ("half_close", &mut deadlines.half_close),
-        ("write_stall", &mut deadlines.write_stall),
         ("drain", &mut deadlines.drain),
         ("trailer", &mut deadlines.trailer),
     ] {
         *slot = table.get(key).and_then(|v| v.duration(SHORTEST..=LONGEST)).unwrap_or(*slot);
     }
+    deadlines.write_stall = table.get("write_stall").and_then(|v| v.duration(SHORTEST..=LONGEST));
     deadlines.idle = table.get("idle").and_then(|v| v.duration(SHORTEST..=LONGEST));
     table.finish();
     deadlines

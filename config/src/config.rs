@@ -13,7 +13,8 @@ use crate::bounds::{read_deadlines, read_limits};
 use crate::document::{self, Table};
 use crate::policy::read_policies;
 use crate::route::read_routes;
-use crate::{Attestation, Deadlines, Errors, Limits, Route, recorded};
+use crate::tls::read_tls;
+use crate::{Attestation, Deadlines, Errors, Limits, Route, TlsSettings, recorded};
 
 /// Everything that the operator decided. Nothing in it is unset that has to be set.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +25,7 @@ pub struct Config {
     /// The policies of the file or of the command line, whether a route uses them or not. The built-in one is not
     /// among them: [`Config::used_policies`] has it where it is used.
     pub policies: BTreeMap<String, Arc<Policy>>,
+    pub tls: TlsSettings,
     pub limits: Limits,
     pub deadlines: Deadlines,
     pub log: LogSettings,
@@ -49,7 +51,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Reads a configuration from a file. A relative `platform` is looked for beside it.
+/// Reads a configuration from a file. Relative paths in it begin beside it.
 pub fn load(path: &Path) -> Result<Config, Errors> {
     let text = document::read_file(path)?;
     parse(path, &text)
@@ -72,18 +74,20 @@ pub(crate) fn default_workers() -> NonZeroUsize {
 }
 
 /// What a configuration consists of, besides policies and what was recorded.
-pub(crate) const TABLES: &[&str] = &["route", "attestation", "limits", "deadlines", "log", "workers"];
+pub(crate) const TABLES: &[&str] =
+    &["route", "attestation", "collateral", "tls", "limits", "deadlines", "log", "workers"];
 
 fn read_config(path: &Path, root: &Table<'_>) -> Option<Config> {
     let policies = read_policies(root);
-    let routes = read_routes(root, &policies);
+    let routes = read_routes(path, root, &policies);
     let attestation = read_attestation(path, root);
+    let tls = read_tls(root);
     let (limits, deadlines, log) = (read_limits(root), read_deadlines(root), read_log(root));
     let workers = root.get("workers").and_then(|v| v.integer::<usize>(1..=1024)).and_then(NonZeroUsize::new);
     recorded::read_recorded(root);
     let digest = crate::digest::config_digest(&attestation, &routes);
     let workers = workers.unwrap_or_else(default_workers);
-    Some(Config { attestation, routes, policies, limits, deadlines, log, workers, digest })
+    Some(Config { attestation, routes, policies, tls, limits, deadlines, log, workers, digest })
 }
 
 fn read_log(root: &Table<'_>) -> LogSettings {

@@ -1,21 +1,25 @@
 //! The digest of a configuration that a process attests (PROTOCOL section 2, claim 5).
 //!
 //! It covers what decides who is trusted and where bytes go: the routes, the policies that they use, and what evidence is
-//! made and accepted. Limits, deadlines, logging, the number of workers and the simulated platform's settings are left
+//! made and accepted. Where collateral comes from, limits, deadlines, logging, the number of workers and the simulated platform's settings are left
 //! out: operators tune them on live machines, and they let nothing through.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use inclavared_attest::ConfigDigest;
+use inclavared_attest::policy::Policy;
 use minicbor::Encoder;
 use minicbor::encode::Error;
 
-use crate::{Attestation, Route};
+use crate::{Attestation, Downstream, PkiUpstream, Route, Upstream};
 
 /// H(dCBOR["inclavared/config", 1, attester, verifier, [route, ...]]), the routes in the order of their names.
 ///
-/// A route is [name, listen, target, [upstream, policy digest or null], [downstream, policy digest or null], role, legacy,
-/// ttl, disclose_expected]. There are no maps in it, so arrays of definite length are all that dCBOR asks for.
+/// A route is [name, listen, target, [upstream, demand], [downstream, demand], role, legacy, ttl, disclose_expected]. A
+/// demand is a policy digest, null, or, of a side with a PKI's certificates, what names the peers that are let in: of
+/// upstream [client_ca or null], of downstream [ca, server_name]. Files are named and their content is not covered: it
+/// changes with every renewal. There are no maps in it, so arrays of definite length are all that dCBOR asks for.
 pub(crate) fn config_digest(attestation: &Attestation, routes: &[Route]) -> ConfigDigest {
     let mut sorted: Vec<_> = routes.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
@@ -29,17 +33,26 @@ pub(crate) fn config_digest(attestation: &Attestation, routes: &[Route]) -> Conf
 
 fn write_route(e: &mut Writer, route: &Route) -> Written {
     e.array(9)?.str(&route.name)?.str(&route.listen.to_string())?.str(&route.target.to_string())?;
-    for (label, policy) in
-        [(route.upstream.label(), route.upstream.policy()), (route.downstream.label(), route.downstream.policy())]
-    {
-        e.array(2)?.str(label)?;
-        match policy {
-            Some(policy) => e.bytes(policy.digest().as_bytes())?,
-            None => e.null()?,
-        };
-    }
+    e.array(2)?.str(route.upstream.label())?;
+    match &route.upstream {
+        Upstream::Pki(PkiUpstream { client_ca: Some(ca), .. }) => e.array(1)?.str(&ca.to_string_lossy())?,
+        Upstream::Pki(PkiUpstream { client_ca: None, .. }) => e.array(1)?.null()?,
+        side => write_policy(e, side.policy())?,
+    };
+    e.array(2)?.str(route.downstream.label())?;
+    match &route.downstream {
+        Downstream::Pki(side) => e.array(2)?.str(&side.ca.to_string_lossy())?.str(&side.server_name)?,
+        side => write_policy(e, side.policy())?,
+    };
     e.str(&route.role)?.str(route.legacy.label())?.u8(route.ttl)?.bool(route.disclose_expected)?;
     Ok(())
+}
+
+fn write_policy<'e>(e: &'e mut Writer, policy: Option<&Arc<Policy>>) -> Result<&'e mut Writer, Error<Infallible>> {
+    match policy {
+        Some(policy) => e.bytes(policy.digest().as_bytes()),
+        None => e.null(),
+    }
 }
 
 fn encoded(write: impl FnOnce(&mut Writer) -> Written) -> Vec<u8> {
@@ -97,6 +110,11 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
             ("downstream = \"plain\"", "downstream = \"plain\"\nlegacy = \"deny\""),
             ("downstream = \"plain\"", "downstream = \"plain\"\nttl = 2"),
             ("downstream = \"plain\"", "downstream = \"plain\"\ndisclose_expected = true"),
+            ("upstream = \"attested\"", "upstream = { tls = \"pki\", cert = \"c\", key = \"k\" }"),
+            ("upstream = \"attested\"", "upstream = { tls = \"pki\", cert = \"c\", key = \"k\", client_ca = \"a\" }"),
+            ("downstream = \"plain\"", "downstream = { tls = \"pki\", ca = \"a\" }"),
+            ("downstream = \"plain\"", "downstream = { tls = \"pki\", ca = \"b\" }"),
+            ("downstream = \"plain\"", "downstream = { tls = \"pki\", ca = \"a\", server_name = \"x\" }"),
             ("1111\"", "1112\""),
             ("[[policy.p.hop]]", "allow_simulated = true\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "danger_allow_debug = true\n[[policy.p.hop]]"),
@@ -104,6 +122,8 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
             ("[[policy.p.hop]]", "grace = \"1d\"\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "tcb = [\"UpToDate\"]\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "allow_smt = false\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "snp_min = { milan = { snp = 1 } }\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "snp_min = { genoa = { snp = 1 } }\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "refused_advisories = [\"INTEL-SA-00615\"]\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "max_hops = 2\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "terminal = \"plain\"\n[[policy.p.hop]]"),
@@ -134,7 +154,7 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
     #[test]
     fn what_lets_nothing_through_does_not() {
         let tuned = format!(
-            "workers = 3\n{BASE}\n[limits]\nconnections = 7\n[deadlines]\ndial = \"1s\"\n[log]\nfilter = \"debug\""
+            "workers = 3\n{BASE}\n[limits]\nconnections = 7\n[collateral]\nservices = \"https://pccs/\"\n[deadlines]\ndial = \"1s\"\n[log]\nfilter = \"debug\""
         );
         assert_eq!(read(BASE).digest, read(&tuned).digest);
         let unused = format!("{BASE}\n[policy.q]\nidentity = \"any-genuine\"\nmeasurements = \"not-compared\"");

@@ -11,8 +11,8 @@ use crate::mistake::Origin;
 use crate::policy::{NAME_REMEDY, is_name};
 use crate::route::{DEFAULT_TTL, default_role};
 use crate::{
-    Attestation, AttesterKind, Config, Deadlines, Downstream, Errors, Legacy, Limits, Listen, LogSettings, Mistake,
-    Route, SimSettings, Target, Upstream, VerifierKind,
+    Attestation, AttesterKind, CollateralOptions, Config, Deadlines, Downstream, Errors, Legacy, Limits, Listen,
+    LogSettings, Mistake, Route, SimSettings, Target, TlsSettings, Upstream, VerifierKind,
 };
 
 /// What a command line says. What it does not say has the original's meaning.
@@ -27,6 +27,7 @@ pub struct FlagConfig {
     pub mutual: bool,
     pub platform: Option<PathBuf>,
     pub sim: SimSettings,
+    pub collateral: CollateralOptions,
     /// Without one: the built-in `genuine-only`, which accepts simulated evidence or none only where the verifier is
     /// named `sim` or `null`.
     pub policy: Option<Policy>,
@@ -46,6 +47,7 @@ impl FlagConfig {
             mutual: false,
             platform: None,
             sim: SimSettings::default(),
+            collateral: CollateralOptions::default(),
             policy: None,
             role: None,
             legacy: Legacy::default(),
@@ -65,6 +67,7 @@ pub struct ServerFlagConfig {
     pub mutual: bool,
     pub platform: Option<PathBuf>,
     pub sim: SimSettings,
+    pub collateral: CollateralOptions,
     /// As in [`FlagConfig`].
     pub policy: Option<Policy>,
     pub log: LogSettings,
@@ -90,6 +93,7 @@ impl Config {
                 verifier: flags.verifier,
                 platform: flags.platform,
                 sim: flags.sim,
+                collateral: flags.collateral,
             },
             listen: flags.listen,
             target: flags.target,
@@ -113,6 +117,7 @@ impl Config {
                 verifier: flags.verifier,
                 platform: flags.platform,
                 sim: flags.sim,
+                collateral: flags.collateral,
             },
             listen: flags.listen,
             target: flags.target,
@@ -176,6 +181,7 @@ fn from_command_line(typed: OneRoute<'_>) -> Result<Config, Errors> {
         attestation,
         routes,
         policies,
+        tls: TlsSettings::default(),
         limits: Limits::default(),
         deadlines: Deadlines::default(),
         log: typed.log,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inclavared_attest::appraise::TcbStatus;
+use inclavared_attest::appraise::snp::{SnpProduct, SnpTcb};
 use inclavared_attest::policy::{
     Binding, ChainShape, IdentityRule, Measurements, Policy, RoleStep, TcbPolicy, TerminalKind,
 };
@@ -141,7 +142,44 @@ fn read_tcb(table: &Table<'_>) -> TcbPolicy {
     ] {
         *slot = table.get(key).and_then(|v| v.flag()).unwrap_or(*slot);
     }
+    if let Some(products) = table.table("snp_min") {
+        tcb.snp_min = read_snp_min(&products);
+    }
     tcb
+}
+
+/// `snp_min = { milan = { bootloader = 4, snp = 24, microcode = 219 } }`. A part that is left out is not compared; a
+/// product that is left out is refused.
+fn read_snp_min(products: &Table<'_>) -> BTreeMap<SnpProduct, SnpTcb> {
+    let mut minimum = BTreeMap::new();
+    for (key, product) in SNP_PRODUCTS {
+        let Some(value) = products.get(key) else { continue };
+        let Some(parts) = value.table() else { continue };
+        let part = |key| parts.get(key).and_then(|v| v.integer(0..=u8::MAX.into()));
+        let [bootloader, tee, snp, microcode] = ["bootloader", "tee", "snp", "microcode"].map(part);
+        let fmc = if product == SnpProduct::Turin { part("fmc") } else { None };
+        parts.finish();
+        if !["bootloader", "tee", "snp", "microcode", "fmc"].iter().any(|key| parts.has(key)) {
+            parts.mistake("no part has a minimum", "write for example `{ snp = 24, microcode = 219 }`");
+        }
+        let or_any = Option::unwrap_or_default;
+        let tcb = SnpTcb {
+            fmc,
+            bootloader: or_any(bootloader),
+            tee: or_any(tee),
+            snp: or_any(snp),
+            microcode: or_any(microcode),
+        };
+        minimum.insert(product, tcb);
+    }
+    products.finish();
+    if minimum.is_empty() {
+        products.mistake(
+            "no product has a minimum",
+            "leave `snp_min` out to accept any firmware, or name milan, genoa or turin",
+        );
+    }
+    minimum
 }
 
 fn read_identity(table: &Table<'_>) -> IdentityRule {
@@ -261,6 +299,10 @@ fn read_seconds(value: &Value<'_>, range: RangeInclusive<Duration>) -> Option<Du
 
 /// The name of the built-in policy ([`Policy::genuine_only`]); no policy of a file may have it.
 pub const GENUINE_ONLY: &str = "genuine-only";
+
+/// As they are written under `snp_min`.
+pub(crate) const SNP_PRODUCTS: [(&str, SnpProduct); 3] =
+    [("milan", SnpProduct::Milan), ("genoa", SnpProduct::Genoa), ("turin", SnpProduct::Turin)];
 
 /// The ends at which no plain byte leaves the TEE: the default.
 const CONFIDENTIAL_TERMINALS: [TerminalKind; 3] =

@@ -14,7 +14,7 @@ use inclavared_attest::{ConfigDigest, Timestamp};
 use crate::document::Table;
 use crate::duration::show_duration;
 use crate::hop_rule::tee_word;
-use crate::policy::BINDINGS;
+use crate::policy::{BINDINGS, SNP_PRODUCTS};
 
 /// One hop of a verified path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -156,7 +156,20 @@ fn write_tcb(out: &mut String, hops: &[&RecordedHop], under: &TcbPolicy) -> std:
     ] {
         writeln!(out, "{key} = {allowed}")?;
     }
-    Ok(())
+    write_snp_min(out, under)
+}
+
+fn write_snp_min(out: &mut String, under: &TcbPolicy) -> std::fmt::Result {
+    if under.snp_min.is_empty() {
+        return Ok(());
+    }
+    let products = SNP_PRODUCTS.iter().filter_map(|(key, product)| Some((key, under.snp_min.get(product)?)));
+    let shown = products.map(|(key, min)| {
+        let fmc = min.fmc.map_or_else(String::new, |fmc| format!("fmc = {fmc}, "));
+        let (bootloader, tee, snp, microcode) = (min.bootloader, min.tee, min.snp, min.microcode);
+        format!("{key} = {{ {fmc}bootloader = {bootloader}, tee = {tee}, snp = {snp}, microcode = {microcode} }}")
+    });
+    writeln!(out, "snp_min = {{ {} }}", shown.collect::<Vec<_>>().join(", "))
 }
 
 fn write_identity(out: &mut String, hops: &[&RecordedHop], under: &IdentityRule) -> std::fmt::Result {

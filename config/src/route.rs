@@ -1,13 +1,15 @@
 //! Routes: where connections come in, where they go, and what is demanded of either side.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use inclavared_attest::policy::Policy;
 
 use crate::document::{Table, Value};
+use crate::pki::{read_pki_downstream, read_pki_upstream};
 use crate::policy::{NAME_REMEDY, find_policy, is_name};
-use crate::{GENUINE_ONLY, Listen, Target};
+use crate::{GENUINE_ONLY, Listen, PkiDownstream, PkiUpstream, Target};
 
 /// One way through the process.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +38,8 @@ pub enum Upstream {
     Attested,
     /// TLS with evidence both ways; the client's is appraised under this policy.
     Mutual { policy: Arc<Policy> },
+    /// TLS with a certificate of an ordinary PKI, for clients that know nothing of evidence.
+    Pki(PkiUpstream),
 }
 
 /// How the target is spoken to.
@@ -47,6 +51,8 @@ pub enum Downstream {
     Attested { policy: Arc<Policy> },
     /// The same, and this process shows its own evidence.
     Mutual { policy: Arc<Policy> },
+    /// TLS with a certificate of an ordinary PKI: the end of what is attested.
+    Pki(PkiDownstream),
 }
 
 /// What becomes of a client that offers TLS but not `inclavared/1`.
@@ -62,14 +68,14 @@ pub enum Legacy {
 impl Upstream {
     pub fn policy(&self) -> Option<&Arc<Policy>> {
         match self {
-            Self::Plain | Self::Attested => None,
+            Self::Plain | Self::Attested | Self::Pki(_) => None,
             Self::Mutual { policy } => Some(policy),
         }
     }
 
     /// This side shows evidence, so that the process needs an attester.
     pub fn shows_evidence(&self) -> bool {
-        !matches!(self, Self::Plain)
+        matches!(self, Self::Attested | Self::Mutual { .. })
     }
 
     /// The word in configuration, logs and metrics.
@@ -78,6 +84,7 @@ impl Upstream {
             Self::Plain => "plain",
             Self::Attested => "attested",
             Self::Mutual { .. } => "mutual",
+            Self::Pki(_) => "pki",
         }
     }
 }
@@ -85,7 +92,7 @@ impl Upstream {
 impl Downstream {
     pub fn policy(&self) -> Option<&Arc<Policy>> {
         match self {
-            Self::Plain => None,
+            Self::Plain | Self::Pki(_) => None,
             Self::Attested { policy } | Self::Mutual { policy } => Some(policy),
         }
     }
@@ -101,6 +108,7 @@ impl Downstream {
             Self::Plain => "plain",
             Self::Attested { .. } => "attested",
             Self::Mutual { .. } => "mutual",
+            Self::Pki(_) => "pki",
         }
     }
 }
@@ -115,12 +123,13 @@ impl Legacy {
 }
 
 /// `[[route]]`, all of them, and what they must not have in common.
-pub(crate) fn read_routes(root: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Vec<Route> {
+pub(crate) fn read_routes(file: &Path, root: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Vec<Route> {
+    let folder = file.parent().unwrap_or(Path::new(""));
     let tables = root.tables("route");
     if tables.is_empty() && !root.has("route") {
         root.mistake("no route", "write a `[[route]]`");
     }
-    let routes: Vec<_> = tables.iter().map(|table| read_route(table, policies)).collect();
+    let routes: Vec<_> = tables.iter().map(|table| read_route(table, folder, policies)).collect();
     let read = || tables.iter().zip(&routes).filter_map(|(table, route)| Some((table, route.as_ref()?)));
     for (i, (table, route)) in read().enumerate() {
         if let Some((_, first)) = read().take(i).find(|(_, first)| first.name == route.name) {
@@ -134,21 +143,20 @@ pub(crate) fn read_routes(root: &Table<'_>, policies: &BTreeMap<String, Arc<Poli
     routes.into_iter().flatten().collect()
 }
 
-fn read_route(table: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Option<Route> {
+fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<Policy>>) -> Option<Route> {
     let name = table.required("name", "write `name = \"...\"`: it stands in logs and metrics");
     let name = name.and_then(|v| read_name(&v));
     let listen = table.required("listen", "write `listen = \"127.0.0.1:PORT\"`").and_then(|v| v.parsed::<Listen>());
     let target = table.required("xfer", "write `xfer = \"tcp://HOST:PORT\"`").and_then(|v| v.parsed::<Target>());
-    let upstream = read_upstream(table, policies);
-    let downstream = read_downstream(table, policies);
+    let upstream = read_upstream(table, folder, policies);
+    let downstream = read_downstream(table, folder, target.as_ref(), policies);
     let role = table.get("role").and_then(|v| read_name(&v));
     let legacy = table.get("legacy").and_then(|v| v.word(&[("deny", Legacy::Deny), ("enforce", Legacy::Enforce)]));
     let ttl = table.get("ttl").and_then(|v| v.integer(1..=MAX_TTL.into())).unwrap_or(DEFAULT_TTL);
     let disclose_expected = table.get("disclose_expected").and_then(|v| v.flag()).unwrap_or(false);
     table.finish();
     if let (Some(upstream), Some(downstream)) = (&upstream, &downstream)
-        && !upstream.shows_evidence()
-        && downstream.policy().is_none()
+        && (upstream, downstream) == (&Upstream::Plain, &Downstream::Plain)
     {
         table.mistake(
             "plain on both sides: nothing would be attested",
@@ -174,9 +182,9 @@ fn read_route(table: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Op
     })
 }
 
-fn read_upstream(table: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Option<Upstream> {
+fn read_upstream(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<Policy>>) -> Option<Upstream> {
     let remedy = "write \"plain\", \"attested\" or { tls = \"mutual\", policy = \"NAME\" }";
-    let side = read_side(table, "upstream", remedy, policies)?;
+    let side = read_side(table, "upstream", remedy, policies, |side| read_pki_upstream(side, folder))?;
     match (side.tls, side.policy) {
         (Tls::Plain, None) => Some(Upstream::Plain),
         (Tls::Attested, None) => Some(Upstream::Attested),
@@ -186,12 +194,19 @@ fn read_upstream(table: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) ->
             None
         }
         (Tls::Mutual, policy) => Some(Upstream::Mutual { policy: policy?? }),
+        (Tls::Pki, _) => side.pki.map(Upstream::Pki),
     }
 }
 
-fn read_downstream(table: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Option<Downstream> {
+fn read_downstream(
+    table: &Table<'_>,
+    folder: &Path,
+    target: Option<&Target>,
+    policies: &BTreeMap<String, Arc<Policy>>,
+) -> Option<Downstream> {
     let remedy = "write \"plain\", or { tls = \"attested\", policy = \"NAME\" } (or \"mutual\")";
-    let side = read_side(table, "downstream", remedy, policies)?;
+    let pki = |side: &Table<'_>| read_pki_downstream(side, folder, target);
+    let side = read_side(table, "downstream", remedy, policies, pki)?;
     match (side.tls, side.policy) {
         (Tls::Plain, None) => Some(Downstream::Plain),
         (Tls::Plain, Some(_)) => {
@@ -201,15 +216,18 @@ fn read_downstream(table: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) 
         }
         (Tls::Attested, policy) => Some(Downstream::Attested { policy: policy?? }),
         (Tls::Mutual, policy) => Some(Downstream::Mutual { policy: policy?? }),
+        (Tls::Pki, _) => side.pki.map(Downstream::Pki),
     }
 }
 
 /// One side of a route as it is written.
-struct Side<'a> {
+struct Side<'a, P> {
     value: Value<'a>,
     tls: Tls,
     /// The outer `Option`: whether a policy is named. The inner: whether there is one of that name.
     policy: Option<Option<Arc<Policy>>>,
+    /// Some where `tls` is `pki`, if all of it could be read.
+    pki: Option<P>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -217,30 +235,46 @@ enum Tls {
     Plain,
     Attested,
     Mutual,
+    Pki,
 }
 
 /// `"WORD"` or `{ tls = "WORD", policy = "NAME" }`. Reports a policy that is missing where the peer shows evidence.
-fn read_side<'a>(
+/// `pki` reads the other keys of `{ tls = "pki", ... }`.
+fn read_side<'a, P>(
     table: &Table<'a>,
     key: &'static str,
     remedy: &str,
     policies: &BTreeMap<String, Arc<Policy>>,
-) -> Option<Side<'a>> {
-    let words = [("plain", Tls::Plain), ("attested", Tls::Attested), ("mutual", Tls::Mutual)];
+    pki: impl FnOnce(&Table<'_>) -> Option<P>,
+) -> Option<Side<'a, P>> {
+    let words = [("plain", Tls::Plain), ("attested", Tls::Attested), ("mutual", Tls::Mutual), ("pki", Tls::Pki)];
     let value = table.required(key, remedy)?;
-    let (word, policy) = if value.is_text() {
-        (value.clone(), None)
+    let (word, tls, policy, pki) = if value.is_text() {
+        let tls = value.word(&words)?;
+        if tls == Tls::Pki {
+            value.mistake("no certificates", format!("write `{key} = {{ tls = \"pki\", {} }}`", pki_keys(key)));
+            return None;
+        }
+        (value.clone(), tls, None, None)
     } else if !value.is_table() {
         value.mistake("neither a word nor a table", remedy);
         return None;
     } else {
         let side = value.table()?;
-        let word = side.required("tls", "write `tls = \"plain\"`, `\"attested\"` or `\"mutual\"`");
+        let word = side.required("tls", "write `tls = \"plain\"`, `\"attested\"`, `\"mutual\"` or `\"pki\"`");
+        let tls = word.as_ref().and_then(|word| word.word(&words));
         let policy = side.get("policy").map(|v| find_policy(policies, &v));
+        let pki = if tls == Some(Tls::Pki) { pki(&side) } else { None };
         side.finish();
-        (word?, policy)
+        (word?, tls?, policy, pki)
     };
-    let tls = word.word(&words)?;
+    if tls == Tls::Pki && policy.is_some() {
+        value.mistake(
+            "a policy, and a peer with a PKI's certificate shows no evidence that it could judge",
+            "leave the policy out",
+        );
+        return None;
+    }
     let judges = tls == Tls::Mutual || (tls == Tls::Attested && key == "downstream");
     if judges && policy.is_none() {
         let tls = word.text().unwrap_or_default();
@@ -250,7 +284,11 @@ fn read_side<'a>(
         );
         return None;
     }
-    Some(Side { value, tls, policy })
+    Some(Side { value, tls, policy, pki })
+}
+
+fn pki_keys(side: &str) -> &'static str {
+    if side == "upstream" { "cert = \"FILE\", key = \"FILE\"" } else { "ca = \"FILE\"" }
 }
 
 fn read_name(value: &Value<'_>) -> Option<String> {
@@ -265,7 +303,7 @@ fn read_name(value: &Value<'_>) -> Option<String> {
 /// The role of a hop that names none.
 pub(crate) fn default_role(downstream: &Downstream) -> &'static str {
     match downstream {
-        Downstream::Plain => "workload",
+        Downstream::Plain | Downstream::Pki(_) => "workload",
         Downstream::Attested { .. } | Downstream::Mutual { .. } => "relay",
     }
 }

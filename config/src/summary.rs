@@ -55,6 +55,13 @@ impl Config {
         if attester == AttesterKind::Sim {
             warnings.push("attester `sim`: this process's evidence proves nothing about hardware".to_owned());
         }
+        let collateral = &self.attestation.collateral;
+        if collateral.danger_accept_any_certificate {
+            warnings.push("collateral: the certificates of its services are not checked".to_owned());
+        }
+        if collateral.danger_allow_plain_http {
+            warnings.push("collateral: services may be asked over plain http".to_owned());
+        }
         for (name, policy) in used {
             warnings.extend(policy_warnings(policy).map(|what| format!("policy `{name}`: {what}")));
             let needed = [
@@ -73,6 +80,11 @@ impl Config {
         }
         for name in self.policies.keys().filter(|name| !used.contains_key(*name)) {
             warnings.push(format!("policy `{name}`: no route uses it"));
+        }
+        let unattested = |route: &&Route| !route.upstream.shows_evidence() && route.downstream.policy().is_none();
+        for route in self.routes.iter().filter(unattested) {
+            let (up, down) = (route.upstream.label(), route.downstream.label());
+            warnings.push(format!("route `{}`: {up} to {down}: nothing is attested to anybody", route.name));
         }
         for route in self.routes.iter().filter(|route| route.disclose_expected) {
             warnings.push(format!("route `{}`: disclose_expected tells reference values to anybody", route.name));

@@ -1,17 +1,19 @@
 //! What configurations mean: that each key arrives where it belongs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use inclavared_attest::appraise::TcbStatus;
+use inclavared_attest::appraise::snp::{SnpProduct, SnpTcb};
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::policy::{
     Applies, Binding, IdentityRule, Measurements, Policy, ReferenceValue, RoleStep, TerminalKind,
 };
 use inclavared_config::{
-    AttesterKind, Config, Deadlines, Downstream, FlagConfig, GENUINE_ONLY, Legacy, Limits, Listen, LogFormat, Target,
-    Upstream, VerifierKind, check, load, load_policy, parse, parse_policy,
+    AttesterKind, CertificateFiles, Config, Deadlines, Downstream, FlagConfig, GENUINE_ONLY, Group, Legacy, Limits,
+    Listen, LogFormat, PkiDownstream, PkiUpstream, Suite, Target, TlsSettings, Upstream, VerifierKind, check, load,
+    load_policy, parse, parse_policy,
 };
 
 #[test]
@@ -82,7 +84,7 @@ fn every_setting_arrives() {
         appraisal: seconds(7),
         quote: seconds(8),
         half_close: seconds(9),
-        write_stall: seconds(10),
+        write_stall: Some(seconds(10)),
         idle: Some(seconds(5400)),
         drain: seconds(11),
         trailer: seconds(12),
@@ -106,6 +108,11 @@ fn every_key_of_a_policy_arrives() {
     assert_eq!(policy.tcb.grace, Duration::from_secs(30 * 86_400));
     assert_eq!(policy.tcb.refused_advisories, BTreeSet::from(["INTEL-SA-00615".to_owned()]));
     assert!(!policy.tcb.allow_smt && !policy.tcb.allow_dynamic_platform && !policy.tcb.allow_cached_keys);
+    let milan = SnpTcb { fmc: None, bootloader: 4, tee: 1, snp: 24, microcode: 219 };
+    let genoa = SnpTcb { snp: 23, ..SnpTcb::default() };
+    let turin = SnpTcb { fmc: Some(1), snp: 4, ..SnpTcb::default() };
+    let minimum = [(SnpProduct::Milan, milan), (SnpProduct::Genoa, genoa), (SnpProduct::Turin, turin)];
+    assert_eq!(policy.tcb.snp_min, BTreeMap::from(minimum));
     assert_eq!(policy.identity, IdentityRule::Platforms(BTreeSet::from([vec![0xc3; 16]])));
     let step = |role: &str, min, max| RoleStep { role: role.into(), min, max };
     assert_eq!(policy.shape.order, [step("ingress", 1, 1), step("relay", 0, 2), step("workload", 1, 1)]);
@@ -225,6 +232,8 @@ fn a_summary_says_what_weakens_the_proof() {
     assert_eq!(summary.policies[0], "all: 5 reference value(s) in 4 hop rule(s); 1 platform(s); up to 4 hops");
     let expected = [
         "attester `sim`: this process's evidence proves nothing about hardware",
+        "collateral: the certificates of its services are not checked",
+        "collateral: services may be asked over plain http",
         "policy `all`: simulated evidence passes; it proves nothing about hardware",
         "policy `all`: peers without any evidence pass",
         "policy `all`: debug TEEs pass; their memory is open to their host",
@@ -246,4 +255,32 @@ fn a_summary_says_what_weakens_the_proof() {
 fn the_built_in_policy_has_its_name() {
     assert_eq!(Policy::genuine_only().name, GENUINE_ONLY);
     assert_eq!(Policy::genuine_only().measurements, Measurements::NotCompared);
+}
+
+#[test]
+fn certificates_of_a_pki_arrive() {
+    let config = load(Path::new("tests/valid/pki.toml")).unwrap();
+    let folder = Path::new("tests/valid");
+    let files = |name: &str| CertificateFiles {
+        cert: folder.join(name).with_extension("pem"),
+        key: folder.join(name).with_extension("key"),
+    };
+    let ca = folder.join("ca.pem");
+    let [both, egress, front] = config.routes.as_slice() else { panic!("three routes") };
+    assert_eq!(both.upstream, Upstream::Pki(PkiUpstream { own: files("server"), client_ca: Some(ca.clone()) }));
+    let own = Some(files("client"));
+    assert_eq!(both.downstream, Downstream::Pki(PkiDownstream { ca, server_name: "localhost".into(), own }));
+    assert_eq!((both.role.as_str(), front.role.as_str()), ("workload", "relay"));
+    // The target's host is the name unless one is written; an absolute path stays as it is.
+    let ca = PathBuf::from("/etc/ssl/ca.pem");
+    assert_eq!(egress.downstream, Downstream::Pki(PkiDownstream { ca, server_name: "db.example".into(), own: None }));
+    assert_eq!(front.upstream, Upstream::Pki(PkiUpstream { own: files("server"), client_ca: None }));
+    assert_eq!(
+        config.tls,
+        TlsSettings { groups: vec![Group::X25519, Group::Secp256r1], suites: vec![Suite::Aes256Gcm] }
+    );
+    let warnings = config.summary().warnings.join("\n");
+    assert!(warnings.contains("route `both`: pki to pki: nothing is attested to anybody"), "{warnings}");
+    assert!(warnings.contains("route `egress`: plain to pki"), "{warnings}");
+    assert!(!warnings.contains("route `front`"), "{warnings}");
 }

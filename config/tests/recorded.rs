@@ -1,8 +1,9 @@
 //! What was recorded is read back as a policy that accepts exactly that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use inclavared_attest::appraise::snp::{SnpProduct, SnpTcb};
 use inclavared_attest::appraise::{
     Appraised, CodeIdentity, Platform, Root, SgxIdentity, SnpIdentity, TcbStatus, TdxIdentity,
 };
@@ -73,6 +74,9 @@ fn what_was_demanded_is_still_demanded() {
     under.max_evidence_age = Duration::from_secs(60);
     under.max_path_age = Duration::from_secs(61);
     under.tcb.allow_smt = false;
+    let turin = SnpTcb { fmc: Some(1), bootloader: 2, tee: 3, snp: 4, microcode: 5 };
+    let milan = SnpTcb { snp: 24, ..SnpTcb::default() };
+    under.tcb.snp_min = BTreeMap::from([(SnpProduct::Milan, milan), (SnpProduct::Turin, turin)]);
     under.tcb.refused_advisories = BTreeSet::from(["INTEL-SA-00615".into()]);
     under.measurements = Measurements::Rules(vec![HopRule {
         applies: Applies::Any,
@@ -85,6 +89,7 @@ fn what_was_demanded_is_still_demanded() {
     assert_eq!((policy.max_evidence_age, policy.max_path_age), (under.max_evidence_age, under.max_path_age));
     assert!(!policy.tcb.allow_smt && policy.tcb.allow_dynamic_platform && policy.tcb.allow_cached_keys);
     assert_eq!(policy.tcb.refused_advisories, under.tcb.refused_advisories);
+    assert_eq!(policy.tcb.snp_min, under.tcb.snp_min);
     let Measurements::Rules(rules) = policy.measurements else { panic!("{:?}", policy.measurements) };
     assert_eq!(rules[0].config_digest, Some(ConfigDigest::from_bytes([0xd4; 32])));
 }

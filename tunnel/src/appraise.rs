@@ -1,21 +1,31 @@
 //! Appraisal beside the byte path: on the blocking pool, with a deadline, and remembered while it holds.
+//!
+//! What is at hand is tried first. Collateral that is missing is waited for, within the same deadline, and then it is
+//! tried once more; what cannot be had in time is a refusal.
+
+mod missing;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised};
+use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised, CollateralBook, CollateralId, Root};
 use inclavared_attest::certificate::PeerCertificate;
-use inclavared_attest::evidence::{Evidence, EvidenceTag};
+use inclavared_attest::evidence::{Endorsements, Evidence, EvidenceTag};
 use inclavared_attest::path::{
     Challenge, Counters, Expects, FirstLeg, Nonce, Path, PathError, PathInput, TrailerLimits, no_known_blobs,
     verify_path,
 };
 use inclavared_attest::policy::{HopPlace, PathEnd, Policy, Verdict};
-use inclavared_attest::{EvidenceDigest, KeyId, LegId, OpenDigest, Timestamp};
+use inclavared_attest::{EvidenceDigest, KeyId, LegId, OpenDigest, Reason, Timestamp};
+
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use crate::blocking::BlockingPool;
+use crate::collateral::CollateralService;
 use crate::error::{Error, Refused};
 
 /// PROTOCOL section 9: an acceptance is remembered for at most this long.
@@ -28,58 +38,89 @@ const MOST_REMEMBERED: usize = 4096;
 ///
 /// Nothing but the cryptographic appraisal of one blob of evidence is remembered, under that blob's hash: keys,
 /// nonces, legs, signatures of records and policies are checked every time. It is made anew with its appraiser, so a
-/// changed root or collateral never meets an old verdict.
+/// changed root never meets an old verdict; nor does collateral that has taken the place of what the verdict rests on.
 pub struct RememberingAppraiser<A> {
     appraiser: A,
+    /// That the appraiser reads.
+    book: Arc<CollateralBook>,
     accepted: Mutex<HashMap<EvidenceDigest, Remembered>>,
 }
 
 struct Remembered {
+    evidence: Evidence,
     appraised: Arc<Appraised>,
+    /// What it rests on.
+    set: Option<(Root, CollateralId)>,
     until: Timestamp,
 }
 
 impl<A: Appraise> RememberingAppraiser<A> {
-    pub fn new(appraiser: A) -> Self {
-        Self { appraiser, accepted: Mutex::default() }
+    pub fn new(appraiser: A, book: Arc<CollateralBook>) -> Self {
+        Self { appraiser, book, accepted: Mutex::default() }
     }
 
-    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<Arc<Appraised>> {
-        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        accepted.get(evidence).filter(|r| now < r.until).map(|r| Arc::clone(&r.appraised))
+    /// No other set stands in the book in place of the one that was used. One that was let go of takes nothing back.
+    fn is_current(&self, remembered: &Remembered) -> bool {
+        let present = remembered.set.and_then(|(root, id)| self.book.get(root, id));
+        present.is_none_or(|set| set.digest() == remembered.appraised.collateral)
     }
 
-    fn remember(&self, evidence: EvidenceDigest, appraised: &Arc<Appraised>, now: Timestamp) {
+    fn remember(&self, evidence: &Evidence, appraised: &Arc<Appraised>, now: Timestamp) {
+        let set = missing::sets_of(evidence).pop();
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         if accepted.len() >= MOST_REMEMBERED {
             accepted.retain(|_, r| now < r.until);
         }
         if accepted.len() < MOST_REMEMBERED {
             let until = appraised.expires.min(now.plus(REMEMBERED));
-            accepted.insert(evidence, Remembered { appraised: Arc::clone(appraised), until });
+            let remembered = Remembered { evidence: evidence.clone(), appraised: Arc::clone(appraised), set, until };
+            accepted.insert(evidence.digest(), remembered);
         }
     }
 }
 
 impl<A: Appraise> Appraise for RememberingAppraiser<A> {
     fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
-        let digest = evidence.digest();
-        if let Some(appraised) = self.recall(&digest, now) {
+        if let Some((_, appraised)) = self.recall(&evidence.digest(), now) {
             return Ok(appraised);
         }
         let appraised = self.appraiser.appraise(evidence, now)?;
-        self.remember(digest, &appraised, now);
+        self.remember(evidence, &appraised, now);
         Ok(appraised)
+    }
+
+    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<(Evidence, Arc<Appraised>)> {
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = accepted.get(evidence).filter(|r| now < r.until && self.is_current(r));
+        held.map(|r| (r.evidence.clone(), Arc::clone(&r.appraised)))
+    }
+
+    fn learn_endorsements(
+        &self,
+        evidence: &Evidence,
+        endorsements: &Endorsements,
+        now: Timestamp,
+    ) -> Result<(), AppraisalError> {
+        self.appraiser.learn_endorsements(evidence, endorsements, now)
     }
 }
 
-/// Appraises off the workers.
+/// Appraises off the workers. What rests on remembered appraisals alone is done at once: it takes a few signatures, and
+/// handing it to another thread and back takes longer.
 #[derive(Clone)]
 pub struct Verifier {
     pub appraiser: Arc<dyn Appraise>,
+    /// Fills the book that the appraiser reads.
+    pub collateral: Arc<CollateralService>,
     pub pool: BlockingPool,
+    /// For one appraisal, the collateral that it may have to wait for included.
     pub limit: Duration,
+    /// Of those that are appraised again, so many at once: new ones do not wait behind them.
+    pub turns: Arc<Semaphore>,
 }
+
+/// The permits of [`Verifier::turns`].
+pub const APPRAISED_AGAIN: usize = 2;
 
 /// A peer that was appraised and admitted as the only hop on its side.
 #[derive(Debug)]
@@ -93,34 +134,155 @@ impl Verifier {
     /// Whether a peer's evidence is genuine. What is demanded of it besides is judged with its path.
     pub async fn genuine(&self, peer: &PeerCertificate) -> Result<Evidence, Error> {
         let evidence = peer.evidence.clone().ok_or(Refused::NoEvidence)?;
-        let appraiser = Arc::clone(&self.appraiser);
-        let appraise = move || appraiser.appraise(&evidence, Timestamp::now()).map(|_| evidence);
-        Ok(self.pool.run("appraisal", self.limit, appraise).await?.map_err(Refused::Appraisal)?)
+        if let Some((known, _)) = self.appraiser.recall(&evidence.digest(), Timestamp::now()) {
+            return Ok(known);
+        }
+        let (appraiser, endorsements) = (Arc::clone(&self.appraiser), peer.endorsements.clone());
+        let subject = Arc::new(evidence);
+        let judged = Arc::clone(&subject);
+        let judge = move || {
+            appraise_with(&*appraiser, &judged, endorsements.as_ref(), Timestamp::now())?;
+            Ok(())
+        };
+        let evidence = Arc::clone(&subject);
+        self.judge("appraisal", judge, move || missing::sets_of(&evidence)).await?;
+        Ok(Arc::unwrap_or_clone(subject))
     }
 
     /// Appraises a peer that stands alone: a client, or a server that does not speak of what is behind it.
     pub async fn admit(&self, peer: &PeerCertificate, policy: &Arc<Policy>, legacy: bool) -> Result<Admitted, Error> {
-        let evidence = peer.evidence.clone().ok_or(Refused::NoEvidence)?;
+        let evidence = Arc::new(peer.evidence.clone().ok_or(Refused::NoEvidence)?);
         let (appraiser, policy) = (Arc::clone(&self.appraiser), Arc::clone(policy));
-        let admit = move || -> Result<Admitted, Refused> {
+        let (endorsements, subject) = (peer.endorsements.clone(), Arc::clone(&evidence));
+        let known = appraiser.recall(&evidence.digest(), Timestamp::now()).is_some();
+        let judge = move || {
             let now = Timestamp::now();
-            let appraised = appraiser.appraise(&evidence, now)?;
-            let role = evidence.claims().hop().map_or("", |hop| hop.chain_role.as_str()).to_owned();
+            let appraised = appraise_with(&*appraiser, &subject, endorsements.as_ref(), now)?;
+            let role = subject.claims().hop().map_or("", |hop| hop.chain_role.as_str()).to_owned();
             let place = HopPlace { position: 1, last: true, role: &role };
-            let verdict = policy.admit(&place, &appraised, evidence.claims(), now)?;
+            let verdict = policy.admit(&place, &appraised, subject.claims(), now)?;
             if legacy {
                 policy.admit_shape(&[&role], &PathEnd::Legacy)?;
             }
-            Ok(Admitted { evidence, appraised, verdict })
+            Ok((appraised, verdict))
         };
-        Ok(self.pool.run("appraisal", self.limit, admit).await??)
+        let (appraised, verdict) = if known {
+            judge()?
+        } else {
+            let subject = Arc::clone(&evidence);
+            self.judge("appraisal", judge, move || missing::sets_of(&subject)).await?
+        };
+        Ok(Admitted { evidence: Arc::unwrap_or_clone(evidence), appraised, verdict })
     }
 
     /// Verifies a whole path.
     pub async fn path(&self, check: PathCheck) -> Result<Path, Error> {
+        let remembered = OnlyRemembered { appraiser: &*self.appraiser, missed: AtomicBool::new(false) };
+        let path = check.run(&remembered);
+        if !remembered.missed.into_inner() {
+            return Ok(path?);
+        }
         let appraiser = Arc::clone(&self.appraiser);
-        let path = self.pool.run("verifying a path", self.limit, move || check.run(&*appraiser)).await?;
-        Ok(path?)
+        let check = Arc::new(check);
+        let trailer = Arc::clone(&check);
+        let judge = move || check.run(&*appraiser).map_err(|error| Refused::Path(Box::new(error)));
+        let sets = move || missing::sets_of_trailer(&trailer.trailer, &trailer.limits());
+        self.judge("verifying a path", judge, sets).await
+    }
+
+    /// Judges evidence that was judged before.
+    pub(crate) async fn again(
+        &self,
+        evidence: Arc<Evidence>,
+        judge: impl Fn() -> Result<(), Refused> + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        self.judge("appraisal", judge, move || missing::sets_of(&evidence)).await
+    }
+
+    /// Rises when collateral has taken the place of other collateral.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.collateral.changes()
+    }
+
+    /// Judges with what is at hand, and once more if collateral was missing that could be had. `sets` says which.
+    async fn judge<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        judge: impl Fn() -> Result<T, Refused> + Send + Sync + 'static,
+        sets: impl FnOnce() -> missing::Sets + Send + 'static,
+    ) -> Result<T, Error> {
+        let end = Instant::now() + self.limit;
+        let judge = Arc::new(judge);
+        let first = Arc::clone(&judge);
+        let tried = move || {
+            first().map_err(|refused| match missing::is_for_want_of_collateral(&refused) {
+                true => (Box::new(refused), sets()),
+                false => (Box::new(refused), missing::Sets::new()),
+            })
+        };
+        let (refused, sets) = match self.pool.run(what, self.limit, tried).await? {
+            Ok(judged) => return Ok(judged),
+            Err(refused) => refused,
+        };
+        if sets.is_empty() {
+            return Err((*refused).into());
+        }
+        let fetched = missing::fetch(&self.collateral, sets, self.limit, end).await;
+        fetched.map_err(|source| Error::Collateral { hop: refused.hop(), source })?;
+        let left = end.saturating_duration_since(Instant::now());
+        let judged = self.pool.run(what, left, move || judge()).await;
+        Ok(judged.map_err(|error| self.in_full(error))??)
+    }
+
+    /// A deadline as it is configured, not what was left of it.
+    fn in_full(&self, error: Error) -> Error {
+        match error {
+            Error::Deadline { what, .. } => Error::Deadline { what, limit: self.limit },
+            other => other,
+        }
+    }
+}
+
+/// Never appraises: it says whether it would have had to.
+struct OnlyRemembered<'a> {
+    appraiser: &'a dyn Appraise,
+    missed: AtomicBool,
+}
+
+impl Appraise for OnlyRemembered<'_> {
+    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+        let known = self.recall(&evidence.digest(), now);
+        known.map(|(_, appraised)| appraised).ok_or_else(|| {
+            self.missed.store(true, Ordering::Relaxed);
+            AppraisalError {
+                reason: Reason::Internal,
+                what: "remembered appraisal".to_owned(),
+                expected: "one".to_owned(),
+                found: "none".to_owned(),
+            }
+        })
+    }
+
+    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<(Evidence, Arc<Appraised>)> {
+        self.appraiser.recall(evidence, now)
+    }
+}
+
+/// Appraises with what is at hand. Where certificates are missing or have expired, those that the peer sent are learnt
+/// first: a peer that is known costs one appraisal, and one that brings nothing useful is refused as it would have been.
+fn appraise_with(
+    appraiser: &dyn Appraise,
+    evidence: &Evidence,
+    endorsements: Option<&Endorsements>,
+    now: Timestamp,
+) -> Result<Arc<Appraised>, AppraisalError> {
+    match (appraiser.appraise(evidence, now), endorsements) {
+        (Err(refused), Some(sent)) if matches!(refused.reason, Reason::Collateral | Reason::Expired) => {
+            // Why its certificates do not do says more than that there were none.
+            appraiser.learn_endorsements(evidence, sent, now)?;
+            appraiser.appraise(evidence, now)
+        }
+        (result, _) => result,
     }
 }
 
@@ -137,7 +299,7 @@ pub struct PathContext {
     pub nonce: Nonce,
     pub leg: LegId,
     pub spki: Vec<u8>,
-    pub evidence: Vec<u8>,
+    pub evidence: Evidence,
     pub own: Option<KeyId>,
     pub open: OpenDigest,
 }
@@ -166,6 +328,10 @@ pub enum Due {
 }
 
 impl PathCheck {
+    fn limits(&self) -> TrailerLimits {
+        TrailerLimits { hops: self.context.policy.shape.max_hops, ..TrailerLimits::DEFAULT }
+    }
+
     fn run(&self, appraiser: &dyn Appraise) -> Result<Path, PathError> {
         let PathContext { policy, nonce, leg, spki, evidence, own, open } = &self.context;
         let expects = match &self.due {
@@ -175,10 +341,10 @@ impl PathCheck {
         };
         let input = PathInput {
             trailer: &self.trailer,
-            limits: TrailerLimits { hops: policy.shape.max_hops, ..TrailerLimits::DEFAULT },
+            limits: self.limits(),
             expects,
             nonce: *nonce,
-            leg: FirstLeg { id: *leg, spki, evidence },
+            leg: FirstLeg { id: *leg, spki, evidence: evidence.blob() },
             own: *own,
             open: *open,
             now: Timestamp::now(),
@@ -200,16 +366,16 @@ pub struct NamedVerifier<A> {
     pub accepts: AcceptedTags,
 }
 
-impl<A: Appraise> Appraise for NamedVerifier<A> {
-    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+impl<A> NamedVerifier<A> {
+    fn check_kind(&self, evidence: &Evidence) -> Result<(), AppraisalError> {
         if self.accepts.0.contains(&evidence.tag()) {
-            return self.appraiser.appraise(evidence, now);
+            return Ok(());
         }
         let (found, reason) = match evidence.tag() {
-            EvidenceTag::Simulated => ("simulated evidence", inclavared_attest::Reason::Simulated),
-            EvidenceTag::Null => ("no evidence, only claims", inclavared_attest::Reason::Null),
-            EvidenceTag::IntelQuote => ("an Intel quote", inclavared_attest::Reason::Tee),
-            EvidenceTag::SevSnp => ("an SEV-SNP report", inclavared_attest::Reason::Tee),
+            EvidenceTag::Simulated => ("simulated evidence", Reason::Simulated),
+            EvidenceTag::Null => ("no evidence, only claims", Reason::Null),
+            EvidenceTag::IntelQuote => ("an Intel quote", Reason::Tee),
+            EvidenceTag::SevSnp => ("an SEV-SNP report", Reason::Tee),
         };
         Err(AppraisalError {
             reason,
@@ -219,3 +385,23 @@ impl<A: Appraise> Appraise for NamedVerifier<A> {
         })
     }
 }
+
+impl<A: Appraise> Appraise for NamedVerifier<A> {
+    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+        self.check_kind(evidence)?;
+        self.appraiser.appraise(evidence, now)
+    }
+
+    fn learn_endorsements(
+        &self,
+        evidence: &Evidence,
+        endorsements: &Endorsements,
+        now: Timestamp,
+    ) -> Result<(), AppraisalError> {
+        self.check_kind(evidence)?;
+        self.appraiser.learn_endorsements(evidence, endorsements, now)
+    }
+}
+
+#[cfg(test)]
+mod tests;

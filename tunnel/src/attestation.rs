@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use inclavared_attest::Timestamp;
-use inclavared_attest::appraise::{AppraisalError, Appraise, Appraiser, CollateralBook, Root, TrustRoots};
+use inclavared_attest::appraise::{Appraise, Appraiser, Root, TrustRoots};
 use inclavared_attest::attester::{Attester, AttesterError, UserData};
 use inclavared_attest::evidence::{EvidenceTag, Tee};
 use inclavared_attest::platform::sim::SimFolderError;
+use inclavared_attest::platform::{DriverOptions, SevSnp, SgxEcdsa, TdxEcdsa, auto};
 use inclavared_attest::sim::{SimAttester, SimError, SimPlatform, SimSpec, TcbChoice};
 use inclavared_config::{Attestation, AttesterKind, SimSettings, VerifierKind};
 
 use crate::appraise::{AcceptedTags, NamedVerifier, RememberingAppraiser};
+use crate::collateral::{self, CollateralError, CollateralService, CollateralSetupError, Need};
 
 /// Why a process cannot attest or appraise as it is told to. The operator's matter.
 #[derive(Debug, thiserror::Error)]
@@ -25,40 +28,89 @@ pub enum AttestationError {
         source: SimError,
     },
     #[error("collateral of the simulated platform")]
-    Collateral(#[from] AppraisalError),
-    #[error("attester `{name}`: {what}; {remedy}")]
-    Unavailable { name: &'static str, what: String, remedy: String },
+    Simulated(#[from] CollateralError),
+    #[error("collateral")]
+    Collateral(#[from] CollateralSetupError),
+    /// It says what to mount, to load or to grant.
+    #[error(transparent)]
+    Attester(#[from] AttesterError),
 }
 
-/// The attester that the configuration names.
-pub fn attester(attestation: &Attestation) -> Result<Arc<dyn Attester>, AttestationError> {
-    match attestation.attester {
-        AttesterKind::Sim => Ok(Arc::new(simulated(folder(attestation), &attestation.sim)?)),
-        AttesterKind::Null => Ok(Arc::new(NullAttester)),
-        kind => Err(AttestationError::Unavailable {
-            name: kind.name(),
-            what: "this build has no driver for it".to_owned(),
-            remedy: format!("name one of {}", AttesterKind::NAMES.join(", ")),
-        }),
-    }
+/// The attester that the configuration names. A quote of the hardware takes at most `deadline`.
+pub fn attester(attestation: &Attestation, deadline: Duration) -> Result<Arc<dyn Attester>, AttestationError> {
+    let options = DriverOptions { deadline, ..DriverOptions::default() };
+    Ok(match attestation.attester {
+        AttesterKind::Sim => Arc::new(simulated(folder(attestation), &attestation.sim)?),
+        AttesterKind::Null => Arc::new(NullAttester),
+        AttesterKind::SgxEcdsa => {
+            let driver = SgxEcdsa::open(&options)?;
+            opened(SgxEcdsa::NAME, &driver.interface());
+            Arc::new(driver)
+        }
+        AttesterKind::TdxEcdsa => {
+            let driver = TdxEcdsa::open(&options)?;
+            opened(TdxEcdsa::NAME, &driver.interface());
+            Arc::new(driver)
+        }
+        AttesterKind::SevSnp => {
+            let driver = SevSnp::open(&options)?;
+            opened(SevSnp::NAME, &driver.interface());
+            Arc::new(driver)
+        }
+        AttesterKind::Auto => {
+            let found = auto::detect(&options)?;
+            for (i, detected) in found.detected.iter().enumerate() {
+                match i {
+                    0 => opened(detected.name, &detected.because),
+                    _ => tracing::info!(attester = detected.name, because = detected.because, "also there, not used"),
+                }
+            }
+            Arc::from(found.attester)
+        }
+    })
+}
+
+fn opened(attester: &str, because: &str) {
+    tracing::info!(attester, because, "attester");
+}
+
+/// What peers' evidence is judged by.
+pub struct Appraisal {
+    pub appraiser: Arc<dyn Appraise>,
+    /// Fills the appraiser's book.
+    pub collateral: Arc<CollateralService>,
 }
 
 /// The appraiser for the verifier that the configuration names: it accepts the kinds of evidence of that name alone.
-pub fn appraiser(attestation: &Attestation) -> Result<Arc<dyn Appraise>, AttestationError> {
-    let book = Arc::new(CollateralBook::new());
-    let mut roots = TrustRoots::intel();
-    if attestation.verifier == VerifierKind::Sim {
-        let platform = SimPlatform::load(folder(attestation), Timestamp::now())?;
-        roots = roots.with_simulated(platform.root_der());
-        for tee in [Tee::Sgx, Tee::Tdx] {
-            if let Some(collateral) = platform.collateral(tee) {
-                book.insert(Root::Simulated, Arc::new(collateral.clone()))?;
-            }
+/// `needed` says whether any peer is to be appraised; where none is, no collateral service is looked for.
+pub fn appraisal(attestation: &Attestation, needed: bool) -> Result<Appraisal, AttestationError> {
+    let options = &attestation.collateral;
+    let need = |root| if needed { Need::Of(root) } else { Need::Nothing };
+    let (roots, service) = match attestation.verifier {
+        // What is named takes the place of what lies in the folder; the root is the folder's in any case.
+        VerifierKind::Sim if options.names_a_source() => {
+            let roots = TrustRoots::vendors().with_simulated(SimPlatform::load_root(folder(attestation))?);
+            (roots.clone(), collateral::start(options, roots, need(Root::Simulated))?)
         }
-    }
-    let appraiser = Appraiser::new(roots, book);
+        VerifierKind::Sim => {
+            let platform = SimPlatform::load(folder(attestation), Timestamp::now())?;
+            let roots = TrustRoots::vendors().with_simulated(platform.root_der());
+            let service = collateral::start(options, roots.clone(), need(Root::Simulated))?;
+            for set in [Tee::Sgx, Tee::Tdx].into_iter().filter_map(|tee| platform.collateral(tee)) {
+                service.insert(Root::Simulated, Arc::new(set.clone()))?;
+            }
+            (roots, service)
+        }
+        _ => {
+            let roots = TrustRoots::vendors();
+            (roots.clone(), collateral::start(options, roots, need(Root::Intel))?)
+        }
+    };
+    let book = service.book();
+    let appraiser = Appraiser::new(roots, Arc::clone(&book));
     let accepts = AcceptedTags(accepted(attestation.verifier));
-    Ok(Arc::new(RememberingAppraiser::new(NamedVerifier { appraiser, name: attestation.verifier.name(), accepts })))
+    let named = NamedVerifier { appraiser, name: attestation.verifier.name(), accepts };
+    Ok(Appraisal { appraiser: Arc::new(RememberingAppraiser::new(named, book)), collateral: Arc::new(service) })
 }
 
 fn accepted(verifier: VerifierKind) -> Vec<EvidenceTag> {

@@ -8,7 +8,7 @@ use inclavared_attest::Timestamp;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::path::{AttestedPeer, Counters, Downstream, Nonce, Onward, Open, Path, PeerVerdict, VERSION};
 use inclavared_attest::policy::{Binding, Policy, TerminalKind};
-use inclavared_config::{Downstream as Side, Legacy, Upstream};
+use inclavared_config::{Downstream as Side, Legacy, Route, Upstream};
 use tokio::net::UnixStream;
 
 use crate::close::{Below, Closed, Closing, Ending};
@@ -22,6 +22,7 @@ use crate::live::Live;
 use crate::node::{Node, RouteState, Service};
 use crate::open::{Asked, open_path, receive_open, receive_start, start_path, while_client_waits};
 use crate::permits::Permit;
+use crate::reappraise::Standing;
 use crate::relay::{self, Outcome, Times};
 use crate::socket::Socket;
 use crate::statement::Statement;
@@ -66,6 +67,8 @@ async fn run(
     begun: Instant,
     report: &mut Report,
 ) -> Result<Closed, Error> {
+    // From before the first appraisal, so that no change falls between it and the stream.
+    let changes = node.verifier.changes();
     // The opening is large and short: on the heap it is gone when the stream begins.
     let (mut client, speaks) = Box::pin(meet(node, route, socket)).await?;
     let known = Box::pin(client_is_known(node, route, &client)).await;
@@ -74,29 +77,27 @@ async fn run(
         Ok(_) => open(node, route, &mut client, speaks, source).await,
         Err(error) => Err(error),
     };
-    let Opened { mut server, below, statement } = match opened {
+    let Opened { mut server, mut below, statement } = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            client.fail(&error, disclose).await;
+            Box::pin(client.fail(&error, disclose)).await;
             return Err(error);
         }
     };
     report.opened_after = Some(begun.elapsed());
+    forget_the_opening(&mut client, &mut server, &mut below);
     let path = match &below {
         Below::Path(opened) => Some(Arc::clone(&opened.path)),
         Below::End(_) => None,
     };
     report.path.clone_from(&path);
     let times = times(node, path.as_deref());
-    let live = match Live::new(node, route.quoter.as_ref(), statement, &below, (&client, &server)) {
-        Ok(live) => live,
-        Err(error) => {
-            client.fail(&error, disclose).await;
-            return Err(error);
-        }
-    };
+    let live = Live::new(node, route.quoter.as_ref(), statement, &below, (&client, &server));
     let closing = Closing { node, below: &below, live: &live };
-    let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times).await;
+    let standing = standing(&route.route, &mut client, &below);
+    // On the heap: handed on twice, it would have its place in the connection's future three times.
+    let refused = Box::pin(standing.until_refused(&node.verifier, changes));
+    let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times, refused).await;
     report.counters = counters;
     report.path = live.path();
     match result {
@@ -108,25 +109,48 @@ async fn run(
             Ok(closed)
         }
         Err(broken) => {
-            let client = client.fail_unless(broken.client_knows(), &broken.error, disclose);
-            let server = server.fail_unless(broken.server_knows(), &broken.error, true);
-            Box::pin(async { tokio::join!(client, server) }).await;
+            let (client_knows, server_knows) = (broken.client_knows(), broken.server_knows());
+            let told = async {
+                let client = client.fail_unless(client_knows, &broken.error, disclose);
+                tokio::join!(client, server.fail_unless(server_knows, &broken.error, true))
+            };
+            Box::pin(told).await;
             Err(broken.error)
         }
     }
 }
 
-/// The upstream leg: TLS with our evidence, or plain bytes.
+/// What only the opening needed goes: a stream may idle for days.
+fn forget_the_opening(client: &mut Leg, server: &mut Leg, below: &mut Below) {
+    for facts in [client, server].into_iter().filter_map(|leg| leg.tls.as_mut()) {
+        facts.peer = None;
+    }
+    if let Below::Path(opened) = below {
+        opened.preview = Default::default();
+    }
+}
+
+/// The upstream leg: TLS with our evidence or with an ordinary certificate, or plain bytes.
 async fn meet(node: &Node, route: &RouteState, socket: Socket) -> Result<(Leg, Speaks), Error> {
     let certificate = match route.route.upstream {
         Upstream::Plain => return Ok((Leg::plain(socket), Speaks::Bytes)),
         Upstream::Attested => ClientCertificate::Optional,
         Upstream::Mutual { .. } => ClientCertificate::Required,
+        Upstream::Pki(_) => {
+            let files = route.pki.upstream.as_ref().ok_or_else(without_files)?;
+            let _permit = node.gates.handshakes.take(None)?;
+            let leg = handshake::accept_pki(socket, files, node.deadlines.handshake).await?;
+            return Ok((leg, Speaks::Bytes));
+        }
     };
     let _permit = node.gates.handshakes.take(None)?;
     let allow_bytes = route.route.legacy == Legacy::Enforce;
     handshake::accept(socket, &node.provider, route.identity()?, certificate, allow_bytes, node.deadlines.handshake)
         .await
+}
+
+fn without_files() -> Error {
+    Error::Internal("this route has no certificates and was asked for some".to_owned())
 }
 
 /// Appraises the client where the route asks for its evidence. `true`: it has shown some that was accepted.
@@ -228,6 +252,8 @@ async fn below(
             let kind = terminal_kind(&route.route.target, tee);
             return Ok((None, Below::End(kind.into())));
         }
+        // TLS, but nothing attested at its other end: to a verifier that is the end of what is confidential.
+        (Service::Target, Side::Pki(_)) => return Ok((None, Below::End(TerminalKind::Plain.into()))),
         (Service::Target, Side::Attested { policy }) => (policy, false),
         (Service::Target, Side::Mutual { policy }) => (policy, true),
     };
@@ -316,7 +342,13 @@ async fn join(node: &Node, route: &RouteState, server: Option<Leg>, below: &Belo
             }
             Ok(leg)
         }
-        (None, Service::Target) => Ok(Leg::plain(dial(&route.route.target, node.deadlines.dial).await?)),
+        (None, Service::Target) => {
+            let socket = dial(&route.route.target, node.deadlines.dial).await?;
+            match &route.pki.downstream {
+                Some(files) => handshake::connect_pki(socket, files, node.deadlines.handshake).await,
+                None => Ok(Leg::plain(socket)),
+            }
+        }
         (None, Service::InProcess(workload)) => {
             let (ours, theirs) = UnixStream::pair().map_err(|e| Error::Internal(format!("a socket pair: {e}")))?;
             let workload = Arc::clone(workload);
@@ -330,14 +362,20 @@ async fn join(node: &Node, route: &RouteState, server: Option<Leg>, below: &Belo
     }
 }
 
+/// What is appraised again when collateral changes. The client's evidence has no other use from here on.
+fn standing(route: &Route, client: &mut Leg, below: &Below) -> Standing {
+    let peer = client.tls.as_mut().and_then(|facts| facts.peer.as_mut());
+    let evidence = route.upstream.policy().and_then(|policy| Some((peer?.evidence.take()?, policy)));
+    Standing::new(evidence, below, route.downstream.policy())
+}
+
 fn times(node: &Node, path: Option<&Path>) -> Times {
     let depth = path.map_or(0, |path| path.hops.len());
     let margin = node.deadlines.open_to_preview_per_hop * u32::try_from(depth).unwrap_or(u32::MAX);
     Times {
         // The hop nearest to the workload ends a half-closed stream, and signs for it; those above wait for that.
         half_close: node.deadlines.half_close + margin,
+        write_stall: node.deadlines.write_stall,
         idle: node.deadlines.idle.map(|idle| idle + margin),
-        // The age of the path moves on with each REFRESH: `Live` has an eye on it.
-        path_ends: None,
     }
 }

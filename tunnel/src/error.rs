@@ -12,6 +12,7 @@ use inclavared_attest::certificate::CertificateError;
 use inclavared_attest::path::{Abort, ClientProofError, Fault, OpenRefusal, PathError, WireError};
 use inclavared_attest::policy::PolicyError;
 
+use crate::collateral::CollateralError;
 use crate::frame::FrameError;
 use crate::quoting::QuoteError;
 use crate::tls::{RecordError, TlsError};
@@ -30,6 +31,14 @@ pub enum Error {
     #[error("the hop at distance {} reports: {}", .0.distance, describe(.0))]
     Fault(Fault),
 
+    /// What was accepted once, and is refused under collateral that came later.
+    #[error("{who} does not stand up to newer collateral")]
+    Reappraised {
+        who: String,
+        #[source]
+        source: Box<Refused>,
+    },
+
     // Ours, or the machine's.
     #[error("{what} took longer than {limit:?}")]
     Deadline { what: &'static str, limit: Duration },
@@ -41,6 +50,8 @@ pub enum Error {
     Idle(Duration),
     #[error("one direction ended, and no byte came from the other for {0:?}")]
     HalfClosed(Duration),
+    #[error("a write took no byte for {0:?}")]
+    WriteStall(Duration),
     #[error("the evidence of the path is older than the policy allows")]
     PathAge,
     #[error("no fresh quote over this leg")]
@@ -49,6 +60,13 @@ pub enum Error {
     Internal(String),
 
     // The operator's.
+    /// What the evidence is worth is not known without it.
+    #[error("the evidence{} cannot be judged", hop.map(|hop| format!(" of hop {hop}")).unwrap_or_default())]
+    Collateral {
+        hop: Option<u8>,
+        #[source]
+        source: CollateralError,
+    },
     #[error("cannot reach {target}")]
     Unreachable {
         target: String,
@@ -123,11 +141,13 @@ impl Error {
         match self {
             Self::Peer(error) => error.reason(),
             Self::Refused(error) => error.reason(),
+            Self::Reappraised { source, .. } => source.reason(),
+            Self::Collateral { source, .. } => source.reason(),
             Self::Fault(fault) => fault.code,
             Self::Deadline { .. } => Reason::Deadline,
             Self::Overload { .. } => Reason::Overload,
             Self::Shutdown => Reason::Shutdown,
-            Self::Idle(_) | Self::HalfClosed(_) => Reason::Idle,
+            Self::Idle(_) | Self::HalfClosed(_) | Self::WriteStall(_) => Reason::Idle,
             Self::PathAge => Reason::PathAge,
             Self::Internal(_) | Self::Quote(_) => Reason::Internal,
             Self::Unreachable { .. } => Reason::Unreachable,
@@ -149,6 +169,9 @@ impl Error {
         let fault = match self {
             Self::Fault(fault) => fault.clone().relayed(),
             Self::Refused(refused) => refused.fault(),
+            Self::Reappraised { source, .. } => source.fault(),
+            // Which services are asked is nobody's business.
+            Self::Collateral { .. } => Fault::new(self.reason(), &self.to_string()),
             Self::Quote(_) => Fault::new(self.reason(), &self.to_string()),
             Self::Internal(_) => Fault::new(self.reason(), "internal error"),
             _ => Fault::new(self.reason(), &self.one_line()),
@@ -197,6 +220,14 @@ impl Refused {
             Self::Appraisal(error) => error.reason(),
             Self::Policy(error) => error.reason(),
             Self::Path(error) => error.reason(),
+        }
+    }
+
+    /// The hop of a path that is spoken of.
+    pub fn hop(&self) -> Option<u8> {
+        match self {
+            Self::Path(error) => error.hop,
+            _ => None,
         }
     }
 

@@ -46,7 +46,7 @@ kinds! {
     Challenge = 7, 64;
     End = 8, 0;
     Trailer = 9, MAX_CONTROL;
-    Fault = 10, 4096;
+    Fault = 10, 1024;
 }
 
 /// One whole frame that is not DATA, or DATA that could not stay where it came.

@@ -27,7 +27,7 @@ const FAREWELL_BYTES: usize = 1 << 20;
 pub struct Leg {
     pub source: Source,
     pub sink: Sink,
-    /// Some for TLS.
+    /// Some for an attested leg.
     pub tls: Option<Box<TlsFacts>>,
 }
 
@@ -35,7 +35,7 @@ pub struct Leg {
 #[derive(Debug)]
 pub struct TlsFacts {
     pub leg: LegFacts,
-    /// The peer's certificate, if it showed one. Checked in form and binding; not appraised.
+    /// The peer's certificate, if it showed one. Checked in form and binding; not appraised. None once data may pass.
     pub peer: Option<PeerCertificate>,
     /// The identity that we showed on this leg.
     pub own: Option<Arc<HopIdentity>>,
@@ -54,19 +54,27 @@ pub struct LegFacts {
 }
 
 impl Leg {
+    /// A plain leg. It ends by a reset unless it is [closed](Self::close): plain bytes have no other way to say that
+    /// they were cut short, whether by an error or by the end of this process.
     pub fn plain(socket: Socket) -> Self {
+        socket.reset_on_close();
         let socket = Rc::new(socket);
         Self { source: Source::plain(Rc::clone(&socket)), sink: Sink::plain(socket), tls: None }
     }
 
     /// The leg that a handshake gave. It speaks frames if that is the protocol that was agreed on.
     pub fn tls(socket: Socket, established: Established, facts: TlsFacts) -> Self {
+        Self { tls: Some(Box::new(facts)), ..Self::pki(socket, established) }
+    }
+
+    /// A leg of which no more is known than that its handshake ended well.
+    pub fn pki(socket: Socket, established: Established) -> Self {
         let Established { opener, sealer, unread, alpn, .. } = established;
         let framed = alpn.as_deref() == Some(ALPN);
         let socket = Rc::new(socket);
         let link = Rc::<Link>::default();
         let source = Source::tls(Rc::clone(&socket), Rc::clone(&link), opener, unread, framed);
-        Self { source, sink: Sink::tls(socket, link, sealer, framed), tls: Some(Box::new(facts)) }
+        Self { source, sink: Sink::tls(socket, link, sealer, framed), tls: None }
     }
 
     /// Sends one control frame.
@@ -86,18 +94,22 @@ impl Leg {
         tokio::time::timeout(limit, self.send(kind, payload)).await.map_err(|_| Error::Deadline { what, limit })?
     }
 
-    /// The next frame of a kind that may come now; a FAULT or ABORT is an error of its own.
+    /// The next frame of a kind that may come now; a FAULT, or the ABORT of a client that may send one, is an error of
+    /// its own.
     pub async fn expect(&mut self, expected: FrameKind, what: &'static str, limit: Duration) -> Result<Frame, Error> {
         let frame =
             tokio::time::timeout(limit, self.source.frame()).await.map_err(|_| Error::Deadline { what, limit })??;
-        match frame.kind {
-            kind if kind == expected => Ok(frame),
-            FrameKind::Fault => Err(Error::Fault(Fault::decode(&frame.payload)?)),
-            FrameKind::Abort => {
-                let abort = Abort::decode(&frame.payload)?;
-                Err(PeerMisbehaved::Aborted(abort).into())
-            }
-            kind => Err(PeerMisbehaved::Order { expected: what, found: format!("{kind:?} frame") }.into()),
+        if frame.kind == expected {
+            return Ok(frame);
+        }
+        Err(out_of_order(&frame, what, expected == FrameKind::Start))
+    }
+
+    /// Nothing may have come that was not asked for. Looks at what is there, and waits for nothing.
+    pub fn expect_nothing(&mut self, before: &'static str) -> Result<(), Error> {
+        match self.source.try_frame()? {
+            None => Ok(()),
+            Some(frame) => Err(out_of_order(&frame, before, false)),
         }
     }
 
@@ -112,7 +124,17 @@ impl Leg {
 
     /// Ends a leg in order: what is queued, close_notify, then waits a little for the peer to close, so that a reset
     /// does not overtake our last bytes.
+    ///
+    /// Where the application's stream has not come to its end and no TRAILER can say so, the peer sees it cut short: a
+    /// reset where it is plain, an alert where it is TLS.
     pub async fn close(mut self) {
+        if self.sink.is_in_stream() && !self.sink.is_framed() {
+            if self.sink.queue_alert(AlertDescription::InternalError).is_ok() {
+                let _ = tokio::time::timeout(FAREWELL, self.sink.flush()).await;
+            }
+            return;
+        }
+        self.sink.socket().close_in_order();
         let farewell = async {
             self.sink.queue_close_notify().ok()?;
             self.sink.flush().await.ok()?;
@@ -133,6 +155,10 @@ impl Leg {
     /// Ends a leg that failed: a FAULT where frames are spoken, an alert to another TLS peer, a reset where it is plain.
     pub async fn fail(mut self, error: &Error, disclose: bool) {
         if self.sink.is_plain() {
+            if !self.sink.is_in_stream() {
+                // Our direction had its end: what is still on its way is not taken back.
+                let _ = tokio::time::timeout(FAREWELL, self.linger()).await;
+            }
             self.sink.socket().reset_on_close();
             return;
         }
@@ -167,6 +193,17 @@ impl Leg {
             }
         }
         Some(())
+    }
+}
+
+/// What a frame means that may not come now. `may_abort`: it comes from a client that waits for its path.
+pub(crate) fn out_of_order(frame: &Frame, expected: &'static str, may_abort: bool) -> Error {
+    match frame.kind {
+        FrameKind::Fault => Fault::decode(&frame.payload).map_or_else(Error::from, Error::Fault),
+        FrameKind::Abort if may_abort => {
+            Abort::decode(&frame.payload).map_or_else(Error::from, |abort| PeerMisbehaved::Aborted(abort).into())
+        }
+        kind => PeerMisbehaved::Order { expected, found: format!("{kind:?} frame") }.into(),
     }
 }
 

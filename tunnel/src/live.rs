@@ -94,21 +94,21 @@ struct State {
 }
 
 impl<'a> Live<'a> {
-    /// `client` and `server` are the legs that are about to be joined.
+    /// On the heap, as it is there for as long as the connection is. `client` and `server` are the legs that are about to be joined.
     pub fn new(
         node: &'a Node,
         quoter: Option<&'a Quoter>,
         statement: Option<Statement>,
         below: &'a Below,
         (client, server): (&Leg, &Leg),
-    ) -> Result<Self, Error> {
+    ) -> Box<Self> {
         let link = |leg: &Leg| leg.sink.link().filter(|_| leg.sink.is_framed()).cloned();
         let path = match below {
             Below::Path(opened) => Some(Arc::clone(&opened.path)),
             Below::End(_) => None,
         };
         let now = Instant::now();
-        let live = Self {
+        Box::new(Self {
             node,
             below,
             quoter,
@@ -133,14 +133,17 @@ impl<'a> Live<'a> {
                 is_answered: Notify::new(),
                 settled: Notify::new(),
             },
-        };
-        // The first CHALLENGE goes before the first byte, so that it overtakes no END.
-        if let Below::Path(opened) = below
-            && live.challenge_at(opened).is_some_and(|at| at <= now)
-        {
-            live.challenge(None)?;
+        })
+    }
+
+    /// Before the first byte: a CHALLENGE that is due at once goes before it, so that it is overtaken by no END.
+    pub fn begin(&self) -> Result<(), Error> {
+        match self.below {
+            Below::Path(opened) if self.challenge_at(opened).is_some_and(|at| at <= Instant::now()) => {
+                self.challenge(None)
+            }
+            _ => Ok(()),
         }
-        Ok(live)
     }
 
     /// The newest state of the path below.

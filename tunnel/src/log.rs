@@ -35,7 +35,9 @@ pub fn connection(report: &Report) {
                     let (hop, check) = (path.hop, path.check.name());
                     tracing::warn!(route, source, hop, check, reason, lasted_ms, error = line, "refused");
                 }
-                Error::Refused(_) => tracing::warn!(route, source, reason, lasted_ms, error = line, "refused"),
+                Error::Refused(_) | Error::Collateral { .. } => {
+                    tracing::warn!(route, source, reason, lasted_ms, error = line, "refused")
+                }
                 _ => tracing::warn!(route, source, hops, up, down, reason, lasted_ms, error = line, "failed"),
             }
         }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use inclavared_attest::Timestamp;
-use inclavared_config::{Deadlines, Limits, Route};
+use inclavared_config::{Deadlines, Downstream, Limits, Route, Upstream};
 use rustls::crypto::CryptoProvider;
 
 use crate::appraise::Verifier;
 use crate::connection::Report;
 use crate::error::Error;
+use crate::handshake::{PkiClient, PkiError, PkiServer};
 use crate::identity::{HopIdentity, IdentityService};
 use crate::permits::Gate;
 use crate::quoting::Quoter;
@@ -39,7 +40,15 @@ pub struct RouteState {
     pub identity: Option<Arc<IdentityService>>,
     /// Fresh quotes for the legs of this route. Some where there is an identity.
     pub quoter: Option<Quoter>,
+    pub pki: Pki,
     pub serves: Service,
+}
+
+/// The certificates of a PKI that a route uses, on the side where it does.
+#[derive(Debug, Default)]
+pub struct Pki {
+    pub upstream: Option<PkiServer>,
+    pub downstream: Option<PkiClient>,
 }
 
 /// What is at the end of a route.
@@ -58,6 +67,21 @@ impl Gates {
             handshakes: Gate::new("TLS handshakes in flight", limits.handshakes_in_flight, limits.handshakes_in_flight),
             openings: Gate::new("paths being opened", limits.openings, limits.openings_per_source),
         }
+    }
+}
+
+impl Pki {
+    /// Reads the files that a route names.
+    pub fn load(route: &Route, provider: &Arc<CryptoProvider>) -> Result<Self, PkiError> {
+        let upstream = match &route.upstream {
+            Upstream::Pki(side) => Some(PkiServer::load(side, provider)?),
+            _ => None,
+        };
+        let downstream = match &route.downstream {
+            Downstream::Pki(side) => Some(PkiClient::load(side, provider)?),
+            _ => None,
+        };
+        Ok(Self { upstream, downstream })
     }
 }
 

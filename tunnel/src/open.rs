@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use inclavared_attest::path::{Abort, Downstream, Open, Path, Start, client_proof};
+use inclavared_attest::path::{Downstream, Open, Path, Start, client_proof};
 use inclavared_attest::policy::{Binding, Policy};
 use inclavared_attest::{KeyId, OpenDigest, RecordDigest, Timestamp};
 
 use crate::appraise::{Due, PathCheck, PathContext};
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::frame::{Frame, FrameKind};
-use crate::leg::Leg;
+use crate::leg::{Leg, out_of_order};
 use crate::node::Node;
 
 /// A path below us, verified, whose first hop waits for START.
 #[derive(Debug)]
 pub struct OpenedPath {
     pub path: Arc<Path>,
-    /// The PREVIEW's payload as it came.
+    /// The PREVIEW's payload as it came. Empty once the path was started: nobody asks for it any more.
     pub preview: Bytes,
     pub context: PathContext,
     pub binding: Binding,
@@ -48,7 +48,7 @@ pub async fn open_path(
         nonce: open.nonce,
         leg: facts.leg.id,
         spki: peer.spki.clone(),
-        evidence: evidence.blob().to_vec(),
+        evidence,
         own: facts.leg.client,
         open: Open::digest(&payload),
     };
@@ -73,6 +73,7 @@ pub async fn start_path(leg: &mut Leg, opened: &OpenedPath) -> Result<(), Error>
         None => None,
     };
     let start = Start { record: opened.path.hops[0].record, client_proof: proof, forward: None };
+    leg.expect_nothing("nothing before the START")?;
     leg.send(FrameKind::Start, &start.encode()).await
 }
 
@@ -100,17 +101,7 @@ pub async fn while_client_waits<T>(leg: &mut Leg, work: impl Future<Output = Res
 }
 
 fn early(stir: Result<Frame, Error>) -> Error {
-    match stir {
-        Ok(Frame { kind: FrameKind::Abort, payload }) => match Abort::decode(&payload) {
-            Ok(abort) => PeerMisbehaved::Aborted(abort).into(),
-            Err(error) => error.into(),
-        },
-        Ok(frame) => {
-            PeerMisbehaved::Order { expected: "nothing before the PREVIEW", found: format!("{:?} frame", frame.kind) }
-                .into()
-        }
-        Err(error) => error,
-    }
+    stir.map_or_else(|error| error, |frame| out_of_order(&frame, "nothing before the PREVIEW", true))
 }
 
 /// Waits for START, and checks that it names the record that we showed, and whose key the client holds.

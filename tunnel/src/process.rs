@@ -11,20 +11,21 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
 use inclavared_attest::attester::Attester;
-use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen};
+use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen, Route, TlsSettings};
+use rustls::crypto::CryptoProvider;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 
 use crate::accept::{Bound, Shared, accept};
-use crate::appraise::Verifier;
-use crate::attestation::{self, AttestationError};
+use crate::appraise::{APPRAISED_AGAIN, Verifier};
+use crate::attestation::{self, Appraisal, AttestationError};
 use crate::blocking::BlockingPool;
 use crate::connection::Report;
 use crate::error::Error;
-use crate::handshake;
+use crate::handshake::{self, PkiError};
 use crate::identity::{IdentityService, ROTATION, Role};
-use crate::node::{Gates, Node, RouteState, Service};
+use crate::node::{Gates, Node, Pki, RouteState, Service};
 use crate::quoting::{OneAtATime, Quoter};
 use crate::workload::Workload;
 
@@ -45,6 +46,8 @@ pub enum StartError {
         #[source]
         source: Box<Error>,
     },
+    #[error("route `{route}`")]
+    Pki { route: String, source: PkiError },
     #[error("route `{route}` cannot listen on {address}")]
     Bind {
         route: String,
@@ -98,15 +101,28 @@ enum Phase {
 /// The node alone, for a program that verifies and does not listen.
 pub fn node(
     attestation: &Attestation,
+    tls: &TlsSettings,
+    limits: &Limits,
+    deadlines: &Deadlines,
+    ended: Box<dyn Fn(&Report) + Send + Sync>,
+) -> Result<(Node, Runtime), StartError> {
+    node_with(attestation::appraisal(attestation, true)?, tls, limits, deadlines, ended)
+}
+
+fn node_with(
+    appraisal: Appraisal,
+    tls: &TlsSettings,
     limits: &Limits,
     deadlines: &Deadlines,
     ended: Box<dyn Fn(&Report) + Send + Sync>,
 ) -> Result<(Node, Runtime), StartError> {
     let (pool, blocking) = BlockingPool::new(limits.blocking_threads, limits.blocking_queue)
         .map_err(|source| StartError::Thread { what: "pool of threads", source })?;
-    let verifier = Verifier { appraiser: attestation::appraiser(attestation)?, pool, limit: deadlines.appraisal };
+    let Appraisal { appraiser, collateral } = appraisal;
+    let turns = Arc::new(Semaphore::new(APPRAISED_AGAIN));
+    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, turns };
     let node = Node {
-        provider: handshake::provider(),
+        provider: handshake::provider(tls),
         verifier,
         deadlines: deadlines.clone(),
         gates: Gates::new(limits),
@@ -118,17 +134,33 @@ pub fn node(
 impl Process {
     /// Attests, binds every listener, and starts the workers. Blocks for the first quotes.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
-        Self::start_with(setup, attestation::attester)
+        Self::begin(setup, None, None)
     }
 
     /// [`start`](Self::start), with an attester of the caller's in place of the one that the configuration names.
-    pub fn start_with(
+    pub fn start_attesting(setup: Setup, attester: Arc<dyn Attester>) -> Result<Self, StartError> {
+        Self::begin(setup, None, Some(attester))
+    }
+
+    /// With other suites than the usual: a test's, whose keys are used up sooner.
+    #[doc(hidden)]
+    pub fn start_with(setup: Setup, provider: Option<Arc<CryptoProvider>>) -> Result<Self, StartError> {
+        Self::begin(setup, provider, None)
+    }
+
+    fn begin(
         setup: Setup,
-        attester: impl FnOnce(&Attestation) -> Result<Arc<dyn Attester>, AttestationError>,
+        provider: Option<Arc<CryptoProvider>>,
+        attester: Option<Arc<dyn Attester>>,
     ) -> Result<Self, StartError> {
         let Setup { config, workload, ended } = setup;
         crate::accept::raise_descriptor_limit();
-        let (node, blocking) = node(&config.attestation, &config.limits, &config.deadlines, ended)?;
+        let appraises = |route: &Route| route.upstream.policy().is_some() || route.downstream.policy().is_some();
+        let appraisal = attestation::appraisal(&config.attestation, config.routes.iter().any(appraises))?;
+        let (mut node, blocking) = node_with(appraisal, &config.tls, &config.limits, &config.deadlines, ended)?;
+        if let Some(provider) = provider {
+            node.provider = provider;
+        }
         let routes = routes(&config, workload, attester, &node)?;
         let bound = config
             .routes
@@ -193,13 +225,18 @@ impl Process {
 fn routes(
     config: &Config,
     workload: Option<Arc<dyn Workload>>,
-    attester: impl FnOnce(&Attestation) -> Result<Arc<dyn Attester>, AttestationError>,
+    attester: Option<Arc<dyn Attester>>,
     node: &Node,
 ) -> Result<Vec<Arc<RouteState>>, StartError> {
-    let attests =
-        |route: &inclavared_config::Route| route.upstream.shows_evidence() || route.downstream.shows_evidence();
+    let attests = |route: &Route| route.upstream.shows_evidence() || route.downstream.shows_evidence();
     let attester = match config.routes.iter().any(attests) {
-        true => Some(Arc::new(OneAtATime::new(attester(&config.attestation)?)) as Arc<dyn Attester>),
+        true => {
+            let attester = match attester {
+                Some(attester) => attester,
+                None => attestation::attester(&config.attestation, config.deadlines.quote)?,
+            };
+            Some(Arc::new(OneAtATime::new(attester)) as Arc<dyn Attester>)
+        }
         false => None,
     };
     // One for all routes: they share the attester, and so its quotes in flight.
@@ -229,8 +266,10 @@ fn routes(
                 _ => None,
             };
             let serves = workload.clone().map_or(Service::Target, Service::InProcess);
+            let pki = Pki::load(route, &node.provider)
+                .map_err(|source| StartError::Pki { route: route.name.clone(), source })?;
             let quoter = quoter.clone().filter(|_| identity.is_some());
-            Ok(Arc::new(RouteState { route: route.clone(), identity, quoter, serves }))
+            Ok(Arc::new(RouteState { route: route.clone(), identity, quoter, pki, serves }))
         })
         .collect()
 }

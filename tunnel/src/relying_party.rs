@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inclavared_attest::{ConfigDigest, Timestamp};
-use inclavared_config::{Config, Deadlines, Downstream, FlagConfig, Limits, Listen, Upstream};
+use inclavared_config::{Config, Deadlines, Downstream, FlagConfig, Limits, Listen, TlsSettings, Upstream};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::attestation;
@@ -31,8 +31,13 @@ pub struct RelyingParty {
 impl RelyingParty {
     /// Reads what the verification rests on. With `mutual`, blocks for a quote.
     pub fn new(path: Verification) -> Result<Self, StartError> {
-        let (node, blocking) =
-            process::node(&path.attestation, &Limits::default(), &Deadlines::default(), Box::new(|_| {}))?;
+        let (node, blocking) = process::node(
+            &path.attestation,
+            &TlsSettings::default(),
+            &Limits::default(),
+            &Deadlines::default(),
+            Box::new(|_| {}),
+        )?;
         let identity = match path.mutual {
             false => None,
             true => Some(identity(&path)?),
@@ -64,7 +69,7 @@ impl RelyingParty {
 }
 
 fn identity(path: &Verification) -> Result<Arc<HopIdentity>, StartError> {
-    let attester = attestation::attester(&path.attestation)?;
+    let attester = attestation::attester(&path.attestation, Deadlines::default().quote)?;
     let role = Role {
         chain_role: ROLE.to_owned(),
         policy_digest: path.policy.digest(),
@@ -85,6 +90,7 @@ pub fn forwarding(path: &Verification, listen: Listen) -> Result<Config, inclava
         mutual: path.mutual,
         platform: path.attestation.platform.clone(),
         sim: path.attestation.sim.clone(),
+        collateral: path.attestation.collateral.clone(),
         policy: Some((*policy).clone()),
         role: Some(ROLE.to_owned()),
         ..FlagConfig::new(listen, path.target.clone())

@@ -73,10 +73,20 @@ impl Socket {
     }
 
     /// Makes the close that follows a reset: what was cut short must not look like an end of file.
+    ///
+    /// A Unix socket has no reset. Its peer reads an end of file, unless it has sent something that was not read.
     pub fn reset_on_close(&self) {
         if let Self::Tcp(stream) = self {
             // Best effort: on a socket that is dead already there is nobody to tell.
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Takes [`reset_on_close`](Self::reset_on_close) back: what is still in the kernel is delivered after the close.
+    pub fn close_in_order(&self) {
+        if let Self::Tcp(stream) = self {
+            // Best effort, as above.
+            let _ = SockRef::from(stream).set_linger(None);
         }
     }
 }

@@ -57,7 +57,7 @@ fn a_chain_of_three_shows_its_path() {
     let config = config(&platform, "127.0.0.1:9");
     let policy = Arc::clone(config.routes[0].downstream.policy().unwrap());
     let (node, _blocking) =
-        process::node(&config.attestation, &config.limits, &config.deadlines, Box::new(|_| {})).unwrap();
+        process::node(&config.attestation, &config.tls, &config.limits, &config.deadlines, Box::new(|_| {})).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let target: Target = address(&ingress).parse().unwrap();
     runtime.block_on(async {

@@ -8,7 +8,7 @@ use super::{
     AppraisalError, Appraise, Appraised, CodeIdentity, Collateral, CollateralBook, Platform, Root, TcbStatus,
     TrustRoots, snp,
 };
-use crate::evidence::{Evidence, EvidenceTag, SnpEndorsements, Tee};
+use crate::evidence::{Endorsements, Evidence, EvidenceTag, SnpEndorsements, Tee};
 use crate::{CollateralDigest, Reason, Timestamp};
 
 /// Appraises evidence with the roots and the collateral that it was given. It fetches nothing: what the book lacks
@@ -116,6 +116,19 @@ impl Appraiser {
 impl Appraise for Appraiser {
     fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
         self.appraise_quote(evidence.tag(), evidence.quote(), now).map(Arc::new)
+    }
+
+    /// AMD's certificates alone: Intel's collateral comes from where its age can be told.
+    fn learn_endorsements(
+        &self,
+        evidence: &Evidence,
+        endorsements: &Endorsements,
+        now: Timestamp,
+    ) -> Result<(), AppraisalError> {
+        match endorsements {
+            Endorsements::SevSnp(endorsements) => self.learn(evidence, endorsements, now),
+            Endorsements::Intel(_) | Endorsements::Simulated(_) => Ok(()),
+        }
     }
 }
 

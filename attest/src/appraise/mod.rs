@@ -23,12 +23,29 @@ pub use roots::TrustRoots;
 pub use tcb::TcbStatus;
 pub(crate) use x509::{certificate_key, certificate_window, parse, pem_certificates};
 
-use crate::evidence::{Evidence, Tee};
-use crate::{CollateralDigest, Reason, Timestamp};
+use crate::evidence::{Endorsements, Evidence, Tee};
+use crate::{CollateralDigest, EvidenceDigest, Reason, Timestamp};
 
 /// Appraises evidence. Pure but for what it was built with; takes under a millisecond, so it runs on the blocking pool.
 pub trait Appraise: Send + Sync {
     fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError>;
+
+    /// What was accepted a short while ago and still holds, by its hash: it is neither read nor appraised anew. By default
+    /// nothing is remembered.
+    fn recall(&self, _evidence: &EvidenceDigest, _now: Timestamp) -> Option<(Evidence, Arc<Appraised>)> {
+        None
+    }
+
+    /// Takes what a peer sent along with its evidence, if it can be used and is genuine. Never more than a convenience:
+    /// evidence is appraised alike, whoever brought the certificates. By default nothing is taken.
+    fn learn_endorsements(
+        &self,
+        _evidence: &Evidence,
+        _endorsements: &Endorsements,
+        _now: Timestamp,
+    ) -> Result<(), AppraisalError> {
+        Ok(())
+    }
 }
 
 /// What the cryptography says of an attester, before any policy has judged it.

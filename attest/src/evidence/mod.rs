@@ -10,6 +10,9 @@ pub use claims::{Claims, HopClaims};
 pub use endorsements::{Endorsements, IntelEndorsements, SnpEndorsements};
 pub use error::EvidenceError;
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use reader::Reader;
 use writer::Writer;
 
@@ -17,13 +20,20 @@ use crate::attester::UserData;
 use crate::quote::Layout;
 use crate::{Digest, EvidenceDigest, quote};
 
-/// One piece of evidence: what a certificate's evidence extension holds.
+/// One piece of evidence: what a certificate's evidence extension holds. Clones share it: every stream of a path keeps
+/// the evidence of every hop.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Evidence {
+pub struct Evidence(Arc<Parts>);
+
+#[derive(PartialEq, Eq, Debug)]
+struct Parts {
     tag: EvidenceTag,
-    quote: Vec<u8>,
     claims: Claims,
-    blob: Vec<u8>,
+    /// Of `blob`.
+    digest: EvidenceDigest,
+    /// Invariant: `quote` lies in it.
+    blob: Box<[u8]>,
+    quote: Range<usize>,
 }
 
 impl Evidence {
@@ -59,35 +69,37 @@ impl Evidence {
             EvidenceTag::Null => return Err(EvidenceError::NullWithQuote { size: quote.len() }),
             _ => check_quote(tag, quote, &claims)?,
         }
-        Ok(Self { tag, quote: quote.to_vec(), claims, blob: blob.to_vec() })
+        let start = quote.as_ptr() as usize - blob.as_ptr() as usize;
+        let quote = start..start + quote.len();
+        Ok(Self(Arc::new(Parts { tag, claims, digest: EvidenceDigest::of(blob), blob: blob.into(), quote })))
     }
 
     /// Which TEE made the quote, as its header says.
     pub fn tee(&self) -> Tee {
         // The quote was read when this was decoded.
-        quote::tee(self.tag, &self.quote).unwrap_or(Tee::None)
+        quote::tee(self.tag(), self.quote()).unwrap_or(Tee::None)
     }
 
     pub fn tag(&self) -> EvidenceTag {
-        self.tag
+        self.0.tag
     }
 
     /// The quote, cut to its own length. Empty for [`EvidenceTag::Null`].
     pub fn quote(&self) -> &[u8] {
-        &self.quote
+        &self.0.blob[self.0.quote.clone()]
     }
 
     pub fn claims(&self) -> &Claims {
-        &self.claims
+        &self.0.claims
     }
 
     /// The extension's value exactly as it was received.
     pub fn blob(&self) -> &[u8] {
-        &self.blob
+        &self.0.blob
     }
 
     pub fn digest(&self) -> EvidenceDigest {
-        EvidenceDigest::of(&self.blob)
+        self.0.digest
     }
 }
 

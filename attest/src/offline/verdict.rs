@@ -77,7 +77,11 @@ pub fn appraise(
 ) -> OfflineVerdict {
     let mut policy = policy.clone();
     policy.danger_allow_debug |= allow_debug;
-    let mut verdict = OfflineVerdict::unknown(input, &policy, at);
+    let form = match input {
+        Input::Quote(input) => json!(input.form()),
+        Input::Certificate(input) => json!(input.form()),
+    };
+    let mut verdict = OfflineVerdict::unknown(form, &policy, at);
     let judge = Judge { collateral, roots, policy: &policy, at };
     let result = match input {
         Input::Quote(input) => judge.quote(input, &mut verdict),
@@ -243,11 +247,12 @@ impl Judge<'_> {
 }
 
 impl OfflineVerdict {
-    fn unknown(input: &Input, policy: &Policy, at: Timestamp) -> Self {
-        let form = match input {
-            Input::Quote(input) => json!(input.form()),
-            Input::Certificate(input) => json!(input.form()),
-        };
+    /// The same form for evidence that did not come to be judged: nothing is known of it.
+    pub fn not_judged(policy: &Policy, at: Timestamp, outcome: Outcome, error: VerdictError) -> Self {
+        Self { outcome, error: Some(error), ..Self::unknown(Value::Null, policy, at) }
+    }
+
+    fn unknown(form: Value, policy: &Policy, at: Timestamp) -> Self {
         Self {
             ok: false,
             outcome: Outcome::CouldNotTry,

@@ -58,6 +58,14 @@ impl SimPlatform {
         Ok(Self { public: SimPublic { root_der, sgx, tdx }, keys })
     }
 
+    /// The root of trust alone, for a verifier whose collateral comes from elsewhere: `root.pem` is all that it needs.
+    pub fn load_root(folder: &Path) -> Result<Vec<u8>, SimFolderError> {
+        if !folder.is_dir() {
+            return Err(SimFolderError::NoFolder { path: folder.into() });
+        }
+        read_certificate(&folder.join(ROOT))
+    }
+
     /// The platform in a folder, made first if the folder is not there.
     pub fn load_or_create(folder: &Path, now: Timestamp) -> Result<Self, SimFolderError> {
         if !folder.join(ROOT).exists() {
@@ -213,7 +221,7 @@ const GENERATE: &str = "remove the folder and generate the platform anew";
 /// What is wrong with a platform's folder, and what helps.
 #[derive(Debug, thiserror::Error)]
 pub enum SimFolderError {
-    #[error("{}: there is no simulated platform; generate one there, or name the folder of one", path.display())]
+    #[error("{}: there is no simulated platform; make one (`inclavared sim init DIR`), or name the folder of one", path.display())]
     NoFolder { path: PathBuf },
     #[error("{}: the file is missing; copy it from the platform's folder, or {GENERATE}", path.display())]
     NoFile { path: PathBuf },
@@ -296,6 +304,7 @@ mod tests {
         fs::remove_file(folder.join(TCB_SIGNER)).unwrap();
         let copy = SimPlatform::load(&folder, NOW).unwrap();
         assert_eq!(copy.root_der(), platform.root_der());
+        assert_eq!(SimPlatform::load_root(&folder).unwrap(), platform.root_der());
         assert!(!copy.can_attest());
         let refused = SimAttester::new(&Arc::new(copy), SimSpec::default()).unwrap_err();
         assert!(matches!(refused, SimError::NoKeys));

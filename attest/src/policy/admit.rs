@@ -27,6 +27,19 @@ impl Policy {
         self.admit_hop(place, appraised, claims.hop(), now)
     }
 
+    /// Judges a hop of a path that was started, when its evidence was appraised again. All but the end of the evidence,
+    /// which holds for START alone: a path lives on when its certificates end, until the policy's path age.
+    pub fn admit_again(
+        &self,
+        place: &HopPlace<'_>,
+        appraised: &Appraised,
+        claims: &Claims,
+        now: Timestamp,
+    ) -> Result<Verdict, PolicyError> {
+        self.check_role(place, claims.hop())?;
+        self.admit_appraised(place, appraised, claims.hop(), now)
+    }
+
     pub(crate) fn admit_hop(
         &self,
         place: &HopPlace<'_>,
@@ -34,9 +47,19 @@ impl Policy {
         hop: Option<&HopClaims>,
         now: Timestamp,
     ) -> Result<Verdict, PolicyError> {
-        let mut findings = Findings::default();
         self.check_role(place, hop)?;
         self.check_end(hop, now)?;
+        self.admit_appraised(place, appraised, hop, now)
+    }
+
+    fn admit_appraised(
+        &self,
+        place: &HopPlace<'_>,
+        appraised: &Appraised,
+        hop: Option<&HopClaims>,
+        now: Timestamp,
+    ) -> Result<Verdict, PolicyError> {
+        let mut findings = Findings::default();
         self.check_root(appraised)?;
         if appraised.root == Root::None {
             findings.notes.push("no evidence: the null verifier lets it pass".into());

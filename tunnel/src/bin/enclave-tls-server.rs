@@ -43,11 +43,11 @@ fn run(server: EnclaveTlsServer) -> anyhow::Result<()> {
     };
     config.summary().warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let process = Process::start(Setup { config, workload, ended: Box::new(log::connection) })?;
+    let end = EndAsked::take_over().context("taking over the signals")?;
     for (route, address) in process.addresses() {
         tracing::info!(route, %address, "listening");
     }
-    let end = EndAsked::default();
-    end.wait().context("waiting for a signal")?;
+    end.wait();
     process.shutdown(|| end.at_once());
     Ok(())
 }

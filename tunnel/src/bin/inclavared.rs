@@ -10,7 +10,7 @@ use inclavared_config::Config;
 use inclavared_tunnel::cli::{Inclavared, Parsed, init_logging};
 use inclavared_tunnel::process::{Process, Setup};
 use inclavared_tunnel::signals::EndAsked;
-use inclavared_tunnel::{demo, greeting, log};
+use inclavared_tunnel::{demo, greeting, log, pccs_program};
 
 fn main() -> ExitCode {
     let Parsed { what, log, notes } = match Inclavared::parse(std::env::args_os()) {
@@ -24,6 +24,8 @@ fn main() -> ExitCode {
             Inclavared::Connect(path) => greeting::greet(&path),
             Inclavared::Check(file) => check(&file),
             Inclavared::Demo(options) => demo::run(&options),
+            Inclavared::Pccs(pccs) => pccs_program::serve(&pccs),
+            Inclavared::Collateral(task) => pccs_program::collateral(&task),
             Inclavared::SimInit { folder, renew } => sim_init(&folder, renew),
         }
     });
@@ -39,11 +41,11 @@ fn main() -> ExitCode {
 fn run(config: Config) -> anyhow::Result<()> {
     config.summary().warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let process = Process::start(Setup { config, workload: None, ended: Box::new(log::connection) })?;
+    let end = EndAsked::take_over().context("taking over the signals")?;
     for (route, address) in process.addresses() {
         tracing::info!(route, %address, "listening");
     }
-    let end = EndAsked::default();
-    end.wait().context("waiting for a signal")?;
+    end.wait();
     tracing::info!("draining: no new connections");
     process.shutdown(|| end.at_once());
     tracing::info!("ended");

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use inclavared_attest::Timestamp;
+use inclavared_attest::offline::Outcome;
 use inclavared_config::Listen;
-use inclavared_tunnel::cli::{Parsed, Shelter, Verification, init_logging};
+use inclavared_tunnel::cli::{OfflineAppraisal, Parsed, Shelter, Source, Verification, init_logging};
 use inclavared_tunnel::connection::Report;
+use inclavared_tunnel::offline;
 use inclavared_tunnel::process::{Process, Setup};
 use inclavared_tunnel::relying_party::{RelyingParty, forwarding};
 use inclavared_tunnel::report::{self, Finding, Recording};
@@ -27,6 +29,8 @@ fn main() -> ExitCode {
             Shelter::RemoteAttestation { path, json } => remote_attestation(path, json),
             Shelter::Record { path, out, overwrite, name } => record(path, out.as_deref(), overwrite, &name),
             Shelter::Forward { path, listen, json } => forward(&path, listen, json),
+            Shelter::Appraise { appraisal, json } => Ok(appraise(&appraisal, json)),
+            Shelter::Inspect { file } => Ok(inspect(&file)),
         }
     });
     done.unwrap_or_else(|error| {
@@ -110,12 +114,50 @@ fn forward(path: &Verification, listen: Listen, json: bool) -> anyhow::Result<Ex
     };
     let config = forwarding(path, listen)?;
     let process = Process::start(Setup { config, workload: None, ended: Box::new(ended) })?;
+    let end = EndAsked::take_over().context("taking over the signals")?;
     for (route, address) in process.addresses() {
         tracing::info!(route, %address, "listening");
         eprintln!("listening on {address}, to {}", path.target);
     }
-    let end = EndAsked::default();
-    end.wait().context("waiting for a signal")?;
+    end.wait();
     process.shutdown(|| end.at_once());
     Ok(ExitCode::SUCCESS)
 }
+
+/// Judges a file of evidence: exit status 0 if it is accepted, 1 if it is refused, 2 if it could not be tried.
+fn appraise(appraisal: &OfflineAppraisal, json: bool) -> ExitCode {
+    let verdict = offline::appraise(appraisal);
+    let text = match json {
+        true => serde_json::to_value(&verdict).map(|value| report::json_line(&value) + "\n"),
+        false => Ok(report::offline_verdict(&verdict)),
+    };
+    let written = text.map_err(anyhow::Error::from).and_then(|text| Ok(write!(std::io::stdout(), "{text}")?));
+    if let Some(error) = report::offline_error(&verdict) {
+        eprint!("{error}");
+    }
+    match (written, verdict.outcome) {
+        (Err(error), _) => not_tried(&error.context("writing the verdict")),
+        (Ok(()), Outcome::Accepted) => ExitCode::SUCCESS,
+        (Ok(()), Outcome::Refused) => ExitCode::FAILURE,
+        (Ok(()), Outcome::CouldNotTry) => ExitCode::from(NOT_TRIED),
+    }
+}
+
+/// Shows a file of evidence: exit status 0, or 2 if there is nothing to show.
+fn inspect(file: &Source) -> ExitCode {
+    let shown = offline::inspect(file)
+        .map_err(|error| anyhow::anyhow!(error.message()))
+        .and_then(|value| Ok(writeln!(std::io::stdout(), "{}", report::json_pretty(&value))?));
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => not_tried(&error),
+    }
+}
+
+fn not_tried(error: &anyhow::Error) -> ExitCode {
+    eprintln!("shelter: {error:#}");
+    ExitCode::from(NOT_TRIED)
+}
+
+/// Of a failure that says nothing of the evidence.
+const NOT_TRIED: u8 = 2;

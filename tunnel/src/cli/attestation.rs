@@ -6,9 +6,10 @@ use std::str::FromStr;
 use inclavared_attest::appraise::TcbStatus;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::policy::Policy;
-use inclavared_config::{AttesterKind, KindError, SimSettings, VerifierKind, load_policy};
+use inclavared_config::{AttesterKind, CollateralOptions, KindError, SimSettings, VerifierKind, load_policy};
 
 use super::Mistakes;
+use crate::collateral::Endpoint;
 
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct AttestationArgs {
@@ -24,6 +25,12 @@ pub(super) struct AttestationArgs {
     /// The folder of the simulated platform
     #[arg(long, value_name = "DIR")]
     platform: Option<PathBuf>,
+    /// Asked for collateral [default: as QCNL says, or Intel]
+    #[arg(long, value_name = "URL")]
+    collateral_service: Vec<String>,
+    /// Collateral in a file, where no service is reached
+    #[arg(long, value_name = "FILE")]
+    collateral_bundle: Option<PathBuf>,
     /// Accepted; rustls serves TLS 1.3, whatever is named
     #[arg(long, value_name = "TYPE")]
     tls: Option<String>,
@@ -78,6 +85,7 @@ pub(super) struct Meant {
     pub(super) verifier: VerifierKind,
     pub(super) platform: Option<PathBuf>,
     pub(super) sim: SimSettings,
+    pub(super) collateral: CollateralOptions,
     pub(super) policy: Option<Policy>,
     pub(super) notes: Vec<String>,
 }
@@ -107,9 +115,16 @@ impl AttestationArgs {
             verifier: verifier.unwrap_or(VerifierKind::Auto),
             platform: self.platform.clone(),
             sim: self.sim.settings(mistakes),
+            collateral: self.collateral(mistakes),
             policy: self.policy.as_deref().and_then(|text| read_policy(text, mistakes)),
             notes,
         }
+    }
+
+    fn collateral(&self, mistakes: &mut Mistakes) -> CollateralOptions {
+        let services = read_services("--collateral-service", &self.collateral_service, mistakes);
+        let services = (!services.is_empty()).then_some(services);
+        CollateralOptions { services, bundle: self.collateral_bundle.clone(), ..CollateralOptions::default() }
     }
 
     /// The flags that decide something and were typed: a configuration file says all of that itself.
@@ -119,6 +134,8 @@ impl AttestationArgs {
             ("--verifier", self.verifier.is_some()),
             ("--policy", self.policy.is_some()),
             ("--platform", self.platform.is_some()),
+            ("--collateral-service", !self.collateral_service.is_empty()),
+            ("--collateral-bundle", self.collateral_bundle.is_some()),
         ];
         flags.into_iter().filter_map(|(flag, typed)| typed.then_some(flag)).chain(self.sim.typed()).collect()
     }
@@ -169,6 +186,16 @@ impl SimArgs {
     }
 }
 
+/// URLs of collateral services.
+pub(super) fn read_services(flag: &str, urls: &[String], mistakes: &mut Mistakes) -> Vec<String> {
+    for url in urls {
+        if let Err(error) = Endpoint::parse(url) {
+            mistakes.add(flag, error.to_string(), "");
+        }
+    }
+    urls.to_vec()
+}
+
 fn read_attester(text: &str, mistakes: &mut Mistakes, notes: &mut Vec<String>) -> Option<AttesterKind> {
     if text == "sgx_ecdsa_qve" {
         notes.push("--attester sgx_ecdsa_qve: the same as sgx_ecdsa, as a verifier's enclave makes no quotes".into());
@@ -212,7 +239,7 @@ fn kind<T: FromStr<Err = KindError>>(flag: &str, text: &str, mistakes: &mut Mist
 }
 
 /// `FILE` or `FILE#NAME`. What comes after the last `#` is a name only if it can be one.
-fn read_policy(text: &str, mistakes: &mut Mistakes) -> Option<Policy> {
+pub(super) fn read_policy(text: &str, mistakes: &mut Mistakes) -> Option<Policy> {
     let (file, name) = match text.rsplit_once('#') {
         Some((file, name)) if !file.is_empty() && !name.contains('/') => (file, Some(name)),
         _ => (text, None),

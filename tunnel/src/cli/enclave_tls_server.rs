@@ -96,6 +96,7 @@ impl ServerArgs {
             mutual: self.mutual,
             platform: meant.platform,
             sim: meant.sim,
+            collateral: meant.collateral,
             policy: meant.policy,
             log: log.clone(),
         };

@@ -12,6 +12,11 @@ use super::logging::{LogArgs, log_at};
 use super::shelter::{DEFAULT_TIMEOUT, verification};
 use super::{CliError, Mistakes, Parsed, Verification};
 
+mod collateral;
+
+use collateral::{CollateralCommand, PccsArgs};
+pub use collateral::{CollateralTask, CollateralWhat, Pccs, PccsFrom, TlsFiles};
+
 /// What `inclavared` is to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(clippy::large_enum_variant)] // there is one of it
@@ -28,6 +33,9 @@ pub enum Inclavared {
         /// Signs new collateral under the same root.
         renew: bool,
     },
+    /// Serves collateral.
+    Pccs(Pccs),
+    Collateral(CollateralTask),
 }
 
 /// A chain of processes on one machine, verified end to end.
@@ -47,6 +55,8 @@ impl Inclavared {
             None => typed.run.meaning(),
             Some(Command::Check { file, log }) => without_flags(Self::Check(file), &log),
             Some(Command::Demo { hops, json, log }) => without_flags(Self::Demo(DemoOptions { hops, json }), &log),
+            Some(Command::Pccs(typed)) => typed.meaning().map(|parsed| parsed.map(Self::Pccs)),
+            Some(Command::Collateral { command }) => command.meaning().map(|parsed| parsed.map(Self::Collateral)),
             Some(Command::Sim { command: SimCommand::Init { folder, renew, log } }) => {
                 without_flags(Self::SimInit { folder, renew }, &log)
             }
@@ -82,6 +92,13 @@ enum Command {
         json: bool,
         #[command(flatten)]
         log: LogArgs,
+    },
+    /// Serve collateral to verifiers, as a caching service (PCCS) does
+    Pccs(PccsArgs),
+    /// Collateral in files, for sites that reach no service
+    Collateral {
+        #[command(subcommand)]
+        command: CollateralCommand,
     },
     /// Simulated platforms
     Sim {
@@ -207,6 +224,7 @@ impl RunArgs {
             mutual: self.mutual,
             platform: meant.platform,
             sim: meant.sim,
+            collateral: meant.collateral,
             policy: meant.policy,
             role: self.role.clone(),
             log: log.clone(),

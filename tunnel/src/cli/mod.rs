@@ -16,10 +16,10 @@ mod shelter;
 use inclavared_config::LogSettings;
 
 pub use enclave_tls_server::{EnclaveTlsServer, Serves};
-pub use inclavared::{DemoOptions, Inclavared};
+pub use inclavared::{CollateralTask, CollateralWhat, DemoOptions, Inclavared, Pccs, PccsFrom, TlsFiles};
 pub use logging::{LogError, init_logging};
 pub use mistakes::{CliError, Mistakes};
-pub use shelter::{Shelter, Verification};
+pub use shelter::{OfflineAppraisal, Shelter, Source, Verification};
 
 /// What a command line means.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,4 +28,10 @@ pub struct Parsed<T> {
     pub log: LogSettings,
     /// One line each, for the log at start: flags that mean something else than they did.
     pub notes: Vec<String>,
+}
+
+impl<T> Parsed<T> {
+    fn map<U>(self, then: impl FnOnce(T) -> U) -> Parsed<U> {
+        Parsed { what: then(self.what), log: self.log, notes: self.notes }
+    }
 }

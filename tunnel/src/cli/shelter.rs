@@ -15,6 +15,11 @@ use super::go_flags::{parse_bool, with_two_dashes};
 use super::logging::{LogArgs, log_at};
 use super::{CliError, Mistakes, Parsed};
 
+mod offline;
+
+use offline::OfflineArgs;
+pub use offline::{OfflineAppraisal, Source};
+
 /// What `shelter` is to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Shelter {
@@ -31,6 +36,10 @@ pub enum Shelter {
     },
     /// Carries the bytes of local clients through a path that it verifies for each of them.
     Forward { path: Verification, listen: Listen, json: bool },
+    /// Judges evidence in a file, without a network.
+    Appraise { appraisal: OfflineAppraisal, json: bool },
+    /// Shows evidence in a file, and judges nothing.
+    Inspect { file: Source },
 }
 
 /// A path to be verified, and under what.
@@ -77,6 +86,14 @@ impl Shelter {
                 let listen = read_address("--listen", &listen, &mut mistakes);
                 let what = path.zip(listen).map(|(path, listen)| Self::Forward { path, listen, json });
                 Ok(Parsed { what: mistakes.finish(what)?, log, notes })
+            }
+            Command::Appraise { json, offline } => {
+                let what = offline.meaning(&mut mistakes).map(|appraisal| Self::Appraise { appraisal, json });
+                Ok(Parsed { what: mistakes.finish(what)?, log: log_at(default), notes: Vec::new() })
+            }
+            Command::Inspect { file } => {
+                let what = Self::Inspect { file: Source::from(file) };
+                Ok(Parsed { what, log: log_at(default), notes: Vec::new() })
             }
             Command::MrVerify { .. } => {
                 let remedy = "write `shelter record --out FILE` once and `--policy FILE` from then on";
@@ -151,6 +168,21 @@ enum Command {
         #[command(flatten)]
         common: VerifyArgs,
     },
+    /// Judge evidence in a file, without a network
+    #[command(args_override_self = true)]
+    Appraise {
+        /// Print JSON, also for a failure
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        offline: OfflineArgs,
+    },
+    /// Show what stands in a file of evidence, as JSON, and judge nothing
+    Inspect {
+        /// A quote, a report or a certificate; `-` is standard input
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Gone: compare measurements with `--policy`
     #[command(name = "mrverify", hide = true)]
     MrVerify {
@@ -220,8 +252,13 @@ pub(super) fn verification(
     let unused = meant.attester_named && !mutual;
     let notes = unused.then(|| "--attester: not used, as a verifier shows evidence only with --mutual".to_owned());
     let policy = Arc::new(meant.policy.unwrap_or_else(|| meant.verifier.default_policy()));
-    let attestation =
-        Attestation { attester: meant.attester, verifier: meant.verifier, platform: meant.platform, sim: meant.sim };
+    let attestation = Attestation {
+        attester: meant.attester,
+        verifier: meant.verifier,
+        platform: meant.platform,
+        sim: meant.sim,
+        collateral: meant.collateral,
+    };
     (target.map(|target| Verification { target, attestation, mutual, policy, timeout }), notes.into_iter().collect())
 }
 

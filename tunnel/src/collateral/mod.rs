@@ -13,6 +13,7 @@ mod admission;
 mod bundle;
 mod cache;
 mod client;
+mod configured;
 mod disk;
 mod endpoint;
 mod error;
@@ -27,6 +28,7 @@ mod source;
 
 pub use bundle::{Bundle, BundleError};
 pub use cache::CollateralService;
+pub use configured::{CollateralSetupError, Need, settings, start};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{CollateralError, EndpointFailure, FetchError};
 pub use fetch::Fetcher;

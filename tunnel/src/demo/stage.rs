@@ -10,7 +10,9 @@ use anyhow::Context as _;
 use inclavared_attest::Timestamp;
 use inclavared_attest::policy::Policy;
 use inclavared_attest::sim::SimPlatform;
-use inclavared_config::{Attestation, AttesterKind, Config, FlagConfig, Listen, SimSettings, Target, VerifierKind};
+use inclavared_config::{
+    Attestation, AttesterKind, CollateralOptions, Config, FlagConfig, Listen, SimSettings, Target, VerifierKind,
+};
 
 use crate::cli::Verification;
 use crate::process::{Process, Setup};
@@ -64,6 +66,7 @@ impl Stage {
                 verifier: VerifierKind::Sim,
                 platform: Some(self.folder.clone()),
                 sim: SimSettings::default(),
+                collateral: CollateralOptions::default(),
             },
             mutual: false,
             policy,

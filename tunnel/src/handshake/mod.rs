@@ -1,5 +1,7 @@
-//! Attested TLS: TLS 1.3 alone, no resumption, no tickets, no early data, both directions; from a socket to a [`Leg`].
+//! TLS 1.3 alone, no resumption, no tickets, no early data, both directions; from a socket to a [`Leg`]. Attested legs
+//! are here; `pki` has those with ordinary certificates.
 
+mod pki;
 mod resolver;
 mod verifier;
 
@@ -10,12 +12,14 @@ use bytes::BytesMut;
 use inclavared_attest::certificate::CertificateError;
 use inclavared_attest::path::{LEG_LABEL, leg_context};
 use inclavared_attest::{KeyId, LegId};
+use inclavared_config::{Group, Suite, TlsSettings};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::pki_types::ServerName;
 use rustls::server::NoServerSessionStorage;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::frame::ALPN;
@@ -23,6 +27,7 @@ use crate::identity::HopIdentity;
 use crate::leg::{Leg, LegFacts, TlsFacts};
 use crate::socket::Socket;
 use crate::tls::{self, Established, TlsError};
+pub use pki::{PkiClient, PkiError, PkiServer, accept_pki, connect_pki};
 use resolver::Fixed;
 use verifier::LegVerifier;
 
@@ -44,19 +49,30 @@ pub enum Speaks {
     Bytes,
 }
 
-/// Suites and groups. AES-128-GCM first: it is twice as fast as AES-256-GCM and no weaker against what is known;
-/// the hybrid group first, so that what is recorded today stays closed to a quantum computer.
-pub fn provider() -> Arc<CryptoProvider> {
+/// The cryptography of every leg, with the suites and groups that are set.
+pub fn provider(settings: &TlsSettings) -> Arc<CryptoProvider> {
+    let suite = |suite: &Suite| -> SupportedCipherSuite {
+        match suite {
+            Suite::Aes128Gcm => cipher_suite::TLS13_AES_128_GCM_SHA256,
+            Suite::Aes256Gcm => cipher_suite::TLS13_AES_256_GCM_SHA384,
+            Suite::ChaCha20Poly1305 => cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        }
+    };
+    let group = |group: &Group| match group {
+        Group::X25519MlKem768 => kx_group::X25519MLKEM768,
+        Group::X25519 => kx_group::X25519,
+        Group::Secp256r1 => kx_group::SECP256R1,
+        Group::Secp384r1 => kx_group::SECP384R1,
+    };
     Arc::new(CryptoProvider {
-        cipher_suites: vec![
-            cipher_suite::TLS13_AES_128_GCM_SHA256,
-            cipher_suite::TLS13_AES_256_GCM_SHA384,
-            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-        ],
-        kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+        cipher_suites: settings.suites.iter().map(suite).collect(),
+        kx_groups: settings.groups.iter().map(group).collect(),
         ..aws_lc_rs::default_provider()
     })
 }
+
+/// The fatal alert 120 in a record of its own: nothing is encrypted before the ServerHello (RFC 8446 section 6).
+const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 
 /// Accepts an attested leg. `allow_bytes` is whether a client without `inclavared/1` is met at all.
 ///
@@ -82,6 +98,8 @@ pub async fn accept(
             config.alpn_protocols = vec![ALPN.to_vec()];
         }
         if speaks == Speaks::Bytes && !allow_bytes && hello.alpn.is_empty() {
+            // rustls lets a client without any ALPN pass. One that has left already needs no alert.
+            let _ = socket.write_all(&NO_APPLICATION_PROTOCOL).await;
             return Err(PeerMisbehaved::LegacyDenied.into());
         }
         let established = tls::accept(&mut socket, Arc::new(config), received).await.map_err(|error| {
@@ -89,7 +107,10 @@ pub async fn accept(
         })?;
         Ok((established, verifier.take(), speaks))
     };
-    let (established, peer, speaks) = within("the TLS handshake", limit, handshake).await?;
+    let (established, peer, speaks) = match within("the TLS handshake", limit, handshake).await {
+        Ok(met) => met,
+        Err(error) => return Err(refusal_is_heard(&mut socket, error).await),
+    };
     let client = peer.as_ref().map(|peer| peer.kid);
     let leg = facts(&established, identity.key.kid(), client);
     Ok((Leg::tls(socket, established, TlsFacts { leg, peer, own: Some(identity) }), speaks))
@@ -146,11 +167,16 @@ fn server_config(
         Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier) as _),
     };
     let mut config = builder.with_cert_resolver(Fixed::new(identity.certified()));
+    without_resumption(&mut config);
+    Ok(config)
+}
+
+/// What holds for every server leg.
+fn without_resumption(config: &mut ServerConfig) {
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
     config.enable_secret_extraction = true;
-    Ok(config)
 }
 
 fn client_config(
@@ -167,11 +193,16 @@ fn client_config(
         Some(own) => builder.with_client_cert_resolver(Arc::clone(own) as _),
         None => builder.with_no_client_auth(),
     };
+    without_client_resumption(&mut config);
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(config)
+}
+
+/// What holds for every client leg.
+fn without_client_resumption(config: &mut ClientConfig) {
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     config.enable_secret_extraction = true;
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(config)
 }
 
 /// Keeps our own verifier's finding, which rustls carries inside its error.
@@ -186,6 +217,21 @@ fn tls_error(error: TlsError) -> Error {
 fn config_error(error: rustls::Error) -> Error {
     Error::Internal(format!("TLS configuration: {error}"))
 }
+
+/// Lets a refused client read its alert: a socket that is closed with unread bytes in it is reset, and the reset may
+/// overtake the alert. Gives the error back.
+async fn refusal_is_heard(socket: &mut Socket, error: Error) -> Error {
+    if !matches!(error, Error::Deadline { .. }) {
+        let _ = tokio::time::timeout(FAREWELL, tls::drain(socket, FAREWELL_BYTES)).await;
+    }
+    error
+}
+
+/// How long a refused client has to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What a client may have sent before it knew that it is refused.
+const FAREWELL_BYTES: usize = 64 * 1024;
 
 async fn within<T>(
     what: &'static str,

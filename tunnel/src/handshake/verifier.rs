@@ -2,10 +2,12 @@
 //!
 //! Appraisal is not here: it may have to wait for collateral. It follows at once, before a byte is let through.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use inclavared_attest::Timestamp;
 use inclavared_attest::certificate::{self, PeerCertificate};
+use inclavared_attest::{Digest, Timestamp};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -44,7 +46,7 @@ impl LegVerifier {
         if !more.is_empty() {
             return Err(refused(NotOneLeaf(more.len() + 1)));
         }
-        let parsed = certificate::parse(leaf, Timestamp(now.as_secs())).map_err(refused)?;
+        let parsed = parse(leaf, Timestamp(now.as_secs())).map_err(refused)?;
         *self.parsed.lock().unwrap_or_else(PoisonError::into_inner) = Some(parsed);
         Ok(())
     }
@@ -58,6 +60,33 @@ impl LegVerifier {
         verify_tls13_signature(message, leaf, signature, &self.algorithms)
     }
 }
+
+/// [`certificate::parse`], and no second time for the same bytes: a hop shows one certificate on all its legs until it
+/// takes a new key. What the bytes say, and their signature by themselves, does not change; only the time does.
+fn parse(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<PeerCertificate, certificate::CertificateError> {
+    let name = Digest::of(leaf);
+    let known = PARSED.with_borrow(|parsed| parsed.get(&name).cloned());
+    if let Some(known) = known
+        && (known.not_before..=known.not_after).contains(&now)
+    {
+        return Ok(known);
+    }
+    let read = certificate::parse(leaf, now)?;
+    PARSED.with_borrow_mut(|parsed| {
+        if parsed.len() >= MOST_PARSED {
+            parsed.clear();
+        }
+        parsed.insert(name, read.clone());
+    });
+    Ok(read)
+}
+
+thread_local! {
+    static PARSED: RefCell<HashMap<Digest, PeerCertificate>> = RefCell::default();
+}
+
+/// Certificates that a worker remembers; a peer can make as many as it likes.
+const MOST_PARSED: usize = 256;
 
 /// A hop shows exactly one certificate, signed by itself.
 #[derive(Debug, thiserror::Error)]

@@ -14,6 +14,7 @@ const MAX_WAITING: usize = 8;
 #[derive(Default, Debug)]
 pub struct Link {
     key_update: Cell<bool>,
+    peer_update: Cell<bool>,
     frames: RefCell<VecDeque<Frame>>,
     wake: Notify,
 }
@@ -27,6 +28,16 @@ impl Link {
 
     pub fn take_key_update(&self) -> bool {
         self.key_update.replace(false)
+    }
+
+    /// The peer's key has served long enough, and the peer does not change it by itself: it is asked to.
+    pub fn want_peer_update(&self) {
+        self.peer_update.set(true);
+        self.wake.notify_one();
+    }
+
+    pub fn take_peer_update(&self) -> bool {
+        self.peer_update.replace(false)
     }
 
     /// Puts a control frame in line, to go between two DATA frames. `false`: the line is full.
@@ -45,7 +56,7 @@ impl Link {
     }
 
     pub fn has_work(&self) -> bool {
-        self.key_update.get() || !self.frames.borrow().is_empty()
+        self.key_update.get() || self.peer_update.get() || !self.frames.borrow().is_empty()
     }
 
     /// Waits until there is something to send. Cancel safe.

@@ -10,8 +10,10 @@ mod sink;
 mod source;
 mod watch;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
+use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use inclavared_attest::path::{Counters, Fault};
@@ -27,8 +29,9 @@ use crate::error::{Error, PeerMisbehaved};
 use crate::frame::{Frame, FrameKind};
 use crate::leg::Leg;
 use crate::live::Live;
+use batch::Batch;
 use source::{Event, Read};
-use watch::Watch;
+use watch::{Watch, Writes};
 
 /// How a connection ended, and what crossed it.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct Outcome {
 pub struct Broken {
     pub error: Error,
     end: End,
+    /// Writing failed: what that peer has sent before may still be there to be read.
+    writing: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,32 +69,55 @@ impl Broken {
     }
 
     fn own(error: Error) -> Self {
-        Self { error, end: End::Own }
+        Self { error, end: End::Own, writing: false }
     }
 }
 
+/// How long the last word may take once the half-close timer has ended a stream.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
 /// What the two directions tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    up: Cell<u64>,
-    down: Cell<u64>,
-    up_ended: Cell<bool>,
-    down_ended: Cell<bool>,
+    up: Passage,
+    down: Passage,
     /// The last word has gone to the client: it may close.
     receipted: Cell<bool>,
+    /// One direction cannot write any more, and the other brings in what is left.
+    failed: RefCell<Option<Broken>>,
     changed: Notify,
     watch: Watch,
+}
+
+/// What has passed in one direction.
+#[derive(Default, Debug)]
+struct Passage {
+    /// Bytes of payload.
+    bytes: Cell<u64>,
+    ended: Cell<bool>,
+    writes: Writes,
 }
 
 /// Relays until both directions have ended and the receipt has passed, or until something is wrong.
 ///
 /// Both legs are left as they are then: the caller closes them, in order or with a FAULT.
-pub async fn run(up: &mut Leg, down: &mut Leg, closing: &Closing<'_>, times: &Times) -> Outcome {
-    let state = State::default();
-    let result = both(up, down, closing, times, &state).await;
-    let result = match result {
-        Err(Broken { error: Error::HalfClosed(_), .. }) if closing.signs_alone() => {
-            close_early(up, closing, &state).await.map_err(Broken::own)
+///
+/// `refused` ends it as well, when it is ready: what the connection rests on does not hold any more.
+pub async fn run(
+    up: &mut Leg,
+    down: &mut Leg,
+    closing: &Closing<'_>,
+    times: &Times,
+    refused: impl Future<Output = Error>,
+) -> Outcome {
+    up.sink.begin_stream();
+    down.sink.begin_stream();
+    let state = State::new(times);
+    let result = match both(up, down, closing, &state, refused).await {
+        Err(Broken { error: Error::HalfClosed(limit), .. }) if closing.signs_alone() => {
+            let ended = tokio::time::timeout(LAST_WORD, close_early(up, closing, &state)).await;
+            // Who reads nothing gets no receipt either.
+            ended.unwrap_or(Err(Error::HalfClosed(limit))).map_err(Broken::own)
         }
         other => other,
     };
@@ -100,24 +128,43 @@ async fn both(
     up: &mut Leg,
     down: &mut Leg,
     closing: &Closing<'_>,
-    times: &Times,
     state: &State,
+    refused: impl Future<Output = Error>,
 ) -> Result<Closed, Broken> {
-    let upward = upward(&mut up.source, &mut down.sink, closing.live, state);
-    let downward = downward(&mut down.source, &mut up.sink, closing, state);
-    let watch = state.watch.expiry(times);
-    let live = closing.live.run();
-    tokio::pin!(upward, downward, watch, live);
-    let mut up_done = false;
+    closing.live.begin().map_err(Broken::own)?;
+    // Pinned where they are made: moved, each would have its place twice in the connection's future.
+    let mut upward = pin!(upward(&mut up.source, &mut down.sink, closing.live, state));
+    let mut downward = pin!(downward(&mut down.source, &mut up.sink, closing, state));
+    let mut watch = pin!(state.watch.expiry([&state.up.writes, &state.down.writes]));
+    let mut refused = pin!(refused);
+    // Seldom at work, and large while it is.
+    let mut live = Box::pin(closing.live.run());
+    let (mut up_done, mut down_done) = (false, false);
     loop {
         tokio::select! {
-            result = &mut downward => return result,
-            result = &mut upward, if !up_done => {
-                result?;
-                up_done = true;
-            }
-            error = &mut watch => return Err(Broken::own(error)),
-            error = &mut live => return Err(Broken::own(error)),
+            result = &mut downward, if !down_done => match result {
+                Err(broken) if broken.writing && !up_done => {
+                    state.fail(broken);
+                    down_done = true;
+                }
+                result => return result.map_err(|broken| state.first(broken)),
+            },
+            result = &mut upward, if !up_done => match result {
+                Ok(()) => {
+                    up_done = true;
+                    if let Some(broken) = state.failed.take() {
+                        return Err(broken);
+                    }
+                }
+                Err(broken) if broken.writing && !down_done => {
+                    state.fail(broken);
+                    up_done = true;
+                }
+                Err(broken) => return Err(state.first(broken)),
+            },
+            error = &mut watch => return Err(state.first(Broken::own(error))),
+            error = &mut live => return Err(state.first(Broken::own(error))),
+            error = &mut refused => return Err(state.first(Broken::own(error))),
         }
     }
 }
@@ -132,26 +179,30 @@ async fn close_early(up: &mut Leg, closing: &Closing<'_>, state: &State) -> Resu
 
 /// From the client toward the workload.
 async fn upward(source: &mut Source, sink: &mut Sink, live: &Live<'_>, state: &State) -> Result<(), Broken> {
-    let ends = Ends { reading: End::Client, writing: End::Server };
+    let way = Way { reading: End::Client, writing: End::Server, passage: &state.up, state };
     loop {
-        match pump(source, sink, ends, &state.up, state).await? {
+        match way.pump(source, sink).await? {
+            // A client that has its receipt may say what it likes, and go.
+            _ if state.receipted.get() => return Ok(()),
             Event::Control(frame) => match frame.kind {
-                FrameKind::End if !state.up_ended.get() => end(sink, ends, &state.up_ended, state).await?,
-                // Between the last END and the receipt it has crossed both.
+                FrameKind::End if !state.up.ended.get() => way.end(sink).await?,
+                // It crossed the server's END: it needs no answer any more.
                 FrameKind::Challenge if state.both_ended() => {}
-                FrameKind::Challenge => live.challenged(&frame.payload).map_err(|error| ends.read(error))?,
-                _ => return Err(ends.read(unexpected(&frame, "DATA or END"))),
+                FrameKind::Challenge => live.challenged(&frame.payload).map_err(|error| way.misread(error))?,
+                _ => return Err(way.misread(unexpected(&frame, "DATA or END"))),
             },
-            // A client that has its receipt may go.
-            Event::CloseNotify | Event::EndOfFile if state.receipted.get() => return Ok(()),
-            Event::EndOfFile if source.is_plain() => break,
-            Event::CloseNotify if !source.is_framed() => break,
-            Event::CloseNotify | Event::EndOfFile => return Err(ends.read(PeerMisbehaved::Truncated.into())),
+            Event::EndOfFile if source.is_plain() => {
+                way.trust_end_of_file()?;
+                break way.end(sink).await?;
+            }
+            Event::CloseNotify if !source.is_framed() => break way.end(sink).await?,
+            // All that it had to say is said.
+            Event::CloseNotify if state.up.ended.get() => break,
+            Event::CloseNotify | Event::EndOfFile => return Err(way.misread(PeerMisbehaved::Truncated.into())),
         }
     }
-    end(sink, ends, &state.up_ended, state).await?;
     // The path below may have to be asked for fresh quotes until the other direction has ended, too.
-    beside_link(sink, ends, std::future::pending()).await
+    way.beside_link(sink, Box::pin(state.until_failed())).await
 }
 
 /// From the workload toward the client, and then the receipt.
@@ -161,136 +212,173 @@ async fn downward(
     closing: &Closing<'_>,
     state: &State,
 ) -> Result<Closed, Broken> {
-    let ends = Ends { reading: End::Server, writing: End::Client };
+    let way = Way { reading: End::Server, writing: End::Client, passage: &state.down, state };
     let below = loop {
-        match pump(source, sink, ends, &state.down, state).await? {
+        match way.pump(source, sink).await? {
             Event::Control(frame) => match frame.kind {
-                FrameKind::End if !state.down_ended.get() => end(sink, ends, &state.down_ended, state).await?,
+                FrameKind::End if !state.down.ended.get() => way.end(sink).await?,
                 FrameKind::Trailer => break Some(frame.payload),
-                FrameKind::Refresh => closing.live.refreshed(frame.payload).map_err(|error| ends.read(error))?,
-                _ => return Err(ends.read(unexpected(&frame, "DATA, END or TRAILER"))),
+                FrameKind::Refresh => closing.live.refreshed(frame.payload).map_err(|error| way.misread(error))?,
+                _ => return Err(way.misread(unexpected(&frame, "DATA, END or TRAILER"))),
             },
-            Event::EndOfFile if source.is_plain() => break None,
-            Event::CloseNotify if !source.is_framed() => break None,
-            Event::CloseNotify | Event::EndOfFile if source.is_framed() && state.down_ended.get() => {
-                return Err(ends.read(PeerMisbehaved::Unreceipted.into()));
+            Event::EndOfFile if source.is_plain() => {
+                way.trust_end_of_file()?;
+                break None;
             }
-            Event::CloseNotify | Event::EndOfFile => return Err(ends.read(PeerMisbehaved::Truncated.into())),
+            Event::CloseNotify if !source.is_framed() => break None,
+            Event::CloseNotify | Event::EndOfFile if source.is_framed() && state.down.ended.get() => {
+                return Err(way.misread(PeerMisbehaved::Unreceipted.into()));
+            }
+            Event::CloseNotify | Event::EndOfFile => return Err(way.misread(PeerMisbehaved::Truncated.into())),
         }
     };
     if below.is_none() {
-        end(sink, ends, &state.down_ended, state).await?;
-        beside_link(sink, ends, state.until_up_ended()).await?;
-    }
-    beside_link(sink, ends, closing.live.settle()).await?.map_err(Broken::own)?;
-    receipt(below, sink, closing, state).await.map_err(Broken::own)
-}
-
-/// Verifies the receipt from below, where there is one, and adds ours for the client that understands it.
-async fn receipt(below: Option<Bytes>, sink: &mut Sink, closing: &Closing<'_>, state: &State) -> Result<Closed, Error> {
-    let (trailer, closed) = closing.finish(below, state.counters(), state.both_ended()).await?;
-    if let Some(trailer) = trailer {
-        sink.queue_frame(FrameKind::Trailer, &trailer)?;
-        sink.queue_close_notify()?;
-        state.receipted.set(true);
-        sink.flush().await.map_err(Error::peer_io)?;
-    }
-    Ok(closed)
-}
-
-/// Waits for `work` while what the session wants sent on the leg goes out. Cancel safe, if `work` is.
-async fn beside_link<T>(sink: &mut Sink, ends: Ends, work: impl Future<Output = T>) -> Result<T, Broken> {
-    tokio::pin!(work);
-    loop {
-        sink.queue_waiting().map_err(Broken::own)?;
-        sink.flush().await.map_err(|error| ends.written(error))?;
-        let link = sink.link().cloned();
-        let more = async {
-            match link {
-                Some(link) => link.work().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            // What it has posted goes out before its end counts.
-            done = &mut work => {
-                sink.queue_waiting().map_err(Broken::own)?;
-                return Ok(done);
-            }
-            () = more => {}
+        way.end(sink).await?;
+        while !state.up.ended.get() {
+            way.send_waiting(sink).await?;
+            state.up_ended_or_work(sink).await?;
         }
     }
+    way.beside_link(sink, Box::pin(closing.live.settle())).await?.map_err(Broken::own)?;
+    way.receipt(below, sink, closing).await
 }
 
-/// Ends one direction: END, close_notify or an end of file, whichever the leg understands.
-async fn end(sink: &mut Sink, ends: Ends, ended: &Cell<bool>, state: &State) -> Result<(), Broken> {
-    let queued = if sink.is_framed() { sink.queue_frame(FrameKind::End, &[]) } else { sink.queue_close_notify() };
-    queued.map_err(Broken::own)?;
-    sink.flush().await.map_err(|error| ends.written(error))?;
-    if sink.is_plain() {
-        sink.shutdown_write().map_err(|error| ends.written(error))?;
-    }
-    ended.set(true);
-    state.watch.half_closed();
-    state.changed.notify_waiters();
-    Ok(())
-}
-
-/// Which peer is at which end of a direction.
+/// One direction: which peer is at which end of it.
 #[derive(Clone, Copy)]
-struct Ends {
+struct Way<'a> {
     reading: End,
     writing: End,
+    passage: &'a Passage,
+    state: &'a State,
 }
 
-impl Ends {
-    fn read(self, error: Error) -> Broken {
-        Broken { error, end: self.reading }
+impl Way<'_> {
+    /// Moves payload until something else comes.
+    async fn pump(self, source: &mut Source, sink: &mut Sink) -> Result<Event, Broken> {
+        loop {
+            self.send_waiting(sink).await?;
+            let (batch, event) = match source.read(sink.slots()).map_err(|error| self.misread(error))? {
+                Read::Batch(batch, event) => (batch, event),
+                Read::Nothing => {
+                    wait(source, sink).await.map_err(|error| self.misread(error))?;
+                    continue;
+                }
+            };
+            self.state.watch.touch();
+            if !batch.pieces.is_empty() {
+                self.pass(batch, source, sink).await?;
+                // A stream that always has data lets the others of its worker have their turn.
+                tokio::task::consume_budget().await;
+            }
+            if let Some(event) = event {
+                if let Event::Control(Frame { kind: FrameKind::Fault, payload }) = &event {
+                    let fault = Fault::decode(payload).map_or_else(Error::from, Error::Fault);
+                    return Err(self.misread(fault));
+                }
+                return Ok(event);
+            }
+        }
     }
 
-    fn written(self, error: io::Error) -> Broken {
-        Broken { error: Error::peer_io(error), end: self.writing }
+    async fn pass(self, batch: Batch, source: &mut Source, sink: &mut Sink) -> Result<(), Broken> {
+        if self.passage.ended.get() {
+            let found = "Data frame after the END".to_owned();
+            return Err(self.misread(PeerMisbehaved::Order { expected: "no more DATA", found }.into()));
+        }
+        let bytes = &self.passage.bytes;
+        let payload = sink.queue(batch).map_err(Broken::own)?;
+        bytes.set(bytes.get() + payload);
+        self.flush_for(source, sink).await?;
+        let (buffer, rest) = sink.release();
+        source.restore(buffer, rest);
+        Ok(())
     }
-}
 
-/// Moves payload until something else comes. Cancel safe: what was read stays queued in the sink.
-async fn pump(
-    source: &mut Source,
-    sink: &mut Sink,
-    ends: Ends,
-    counter: &Cell<u64>,
-    state: &State,
-) -> Result<Event, Broken> {
-    loop {
+    /// Key updates and control frames, which go between two DATA frames.
+    async fn send_waiting(self, sink: &mut Sink) -> Result<(), Broken> {
         if sink.link().is_some_and(|link| link.has_work()) {
             sink.queue_waiting().map_err(Broken::own)?;
-            sink.flush().await.map_err(|error| ends.written(error))?;
+            self.flush(sink).await?;
         }
-        let (batch, event) = match source.read(sink.slots()).map_err(|error| ends.read(error))? {
-            Read::Batch(batch, event) => (batch, event),
-            Read::Nothing => {
-                wait(source, sink).await.map_err(|error| ends.read(error))?;
-                continue;
+        Ok(())
+    }
+
+    /// Waits for `work` while what the session wants sent on the leg goes out.
+    async fn beside_link<T>(self, sink: &mut Sink, work: impl Future<Output = T>) -> Result<T, Broken> {
+        let mut work = pin!(work);
+        loop {
+            self.send_waiting(sink).await?;
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                () = link_work(sink) => {}
             }
-        };
-        state.watch.touch();
-        if !batch.pieces.is_empty() {
-            let payload = sink.queue(batch).map_err(Broken::own)?;
-            counter.set(counter.get() + payload);
-            sink.flush().await.map_err(|error| ends.written(error))?;
-            state.watch.touch();
-            let (buffer, rest) = sink.release();
-            source.restore(buffer, rest);
-            // A stream that always has data lets the others of its worker have their turn.
-            tokio::task::consume_budget().await;
         }
-        if let Some(event) = event {
-            if let Event::Control(Frame { kind: FrameKind::Fault, payload }) = &event {
-                let fault = Fault::decode(payload).map_or_else(Error::from, Error::Fault);
-                return Err(ends.read(fault));
+    }
+
+    /// [`flush`](Self::flush), with an eye on where the bytes came from: a peer that is gone does not hold a relay
+    /// whose other peer stalls. What it had sent still passes, if it does so within the half-close time.
+    async fn flush_for(self, source: &Source, sink: &mut Sink) -> Result<(), Broken> {
+        let mut flush = pin!(self.flush(sink));
+        tokio::select! {
+            biased;
+            flushed = &mut flush => return flushed,
+            () = source.is_gone() => self.state.watch.half_closed(),
+        }
+        flush.await
+    }
+
+    /// Writes all that is queued. The watch sees each step of it: a slow reader is not a stalled one.
+    async fn flush(self, sink: &mut Sink) -> Result<(), Broken> {
+        let (watch, writes) = (&self.state.watch, &self.passage.writes);
+        while !sink.is_flushed() {
+            if sink.write().map_err(|error| self.unwritten(error))? {
+                watch.written(writes);
+            } else {
+                watch.blocked(writes);
+                sink.writable().await.map_err(|error| self.unwritten(error))?;
             }
-            return Ok(event);
         }
+        Ok(())
+    }
+
+    /// Ends this direction: END, close_notify or an end of file, whichever the leg understands.
+    async fn end(self, sink: &mut Sink) -> Result<(), Broken> {
+        self.state.watch.half_closed();
+        let queued = if sink.is_framed() { sink.queue_frame(FrameKind::End, &[]) } else { sink.queue_close_notify() };
+        queued.map_err(Broken::own)?;
+        self.flush(sink).await?;
+        sink.end_stream().map_err(|error| self.unwritten(error))?;
+        self.passage.ended.set(true);
+        self.state.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Verifies the receipt from below, where there is one, and adds ours for the client that understands it.
+    async fn receipt(self, below: Option<Bytes>, sink: &mut Sink, closing: &Closing<'_>) -> Result<Closed, Broken> {
+        let state = self.state;
+        let receipt = closing.finish(below, state.counters(), state.both_ended()).await;
+        let (trailer, closed) = receipt.map_err(Broken::own)?;
+        if let Some(trailer) = trailer {
+            sink.queue_waiting().map_err(Broken::own)?;
+            sink.queue_frame(FrameKind::Trailer, &trailer).map_err(Broken::own)?;
+            sink.queue_close_notify().map_err(Broken::own)?;
+            state.receipted.set(true);
+            self.flush(sink).await?;
+        }
+        Ok(closed)
+    }
+
+    /// A plain socket tells of a reset once: after a write that failed of it, a read finds an end of file in its place.
+    fn trust_end_of_file(self) -> Result<(), Broken> {
+        self.state.failed.take().map_or(Ok(()), Err)
+    }
+
+    fn misread(self, error: Error) -> Broken {
+        Broken { error, end: self.reading, writing: false }
+    }
+
+    fn unwritten(self, error: io::Error) -> Broken {
+        Broken { error: Error::peer_io(error), end: self.writing, writing: true }
     }
 }
 
@@ -304,22 +392,72 @@ async fn wait(source: &Source, sink: &Sink) -> Result<(), Error> {
     }
 }
 
+async fn link_work(sink: &Sink) {
+    match sink.link() {
+        Some(link) => link.work().await,
+        None => std::future::pending().await,
+    }
+}
+
 fn unexpected(frame: &Frame, expected: &'static str) -> Error {
     PeerMisbehaved::Order { expected, found: format!("{:?} frame", frame.kind) }.into()
 }
 
 impl State {
+    fn new(times: &Times) -> Self {
+        Self {
+            up: Passage::default(),
+            down: Passage::default(),
+            receipted: Cell::new(false),
+            failed: RefCell::default(),
+            changed: Notify::new(),
+            watch: Watch::new(*times),
+        }
+    }
+
     fn counters(&self) -> Counters {
-        Counters { up: self.up.get(), down: self.down.get() }
+        Counters { up: self.up.bytes.get(), down: self.down.bytes.get() }
     }
 
     fn both_ended(&self) -> bool {
-        self.up_ended.get() && self.down_ended.get()
+        self.up.ended.get() && self.down.ended.get()
     }
 
-    async fn until_up_ended(&self) {
-        while !self.up_ended.get() {
+    /// One direction cannot write any more. The other brings in what that peer had sent before, so that an answer, or
+    /// a FAULT, is not lost with it; the half-close timer bounds that.
+    fn fail(&self, broken: Broken) {
+        self.failed.replace(Some(broken));
+        self.watch.half_closed();
+        self.changed.notify_waiters();
+    }
+
+    /// What broke first is what is reported, unless a FAULT tells why it broke.
+    fn first(&self, broken: Broken) -> Broken {
+        match self.failed.take() {
+            Some(first) if !matches!(broken.error, Error::Fault(_)) => first,
+            _ => broken,
+        }
+    }
+
+    /// Waits until a direction cannot write any more.
+    async fn until_failed(&self) {
+        while self.failed.borrow().is_none() {
             self.changed.notified().await;
         }
+    }
+
+    /// Waits until the way up has ended, or there is something to send on `sink`. The way up may fail instead.
+    async fn up_ended_or_work(&self, sink: &Sink) -> Result<(), Broken> {
+        if let Some(broken) = self.failed.take() {
+            return Err(broken);
+        }
+        match sink.link() {
+            Some(link) => tokio::select! {
+                () = self.changed.notified() => {}
+                () = link.work() => {}
+            },
+            None => self.changed.notified().await,
+        }
+        Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! The reading half of a leg: from the socket to whole pieces of payload, opened where they lie.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use tokio::io::Interest;
 
 use super::batch::{Batch, Piece};
 use super::buffer::{Buffer, SIZE};
@@ -39,6 +41,8 @@ pub(super) enum Read {
 pub struct Source {
     socket: Rc<Socket>,
     form: Form,
+    /// Frames that came together with one that [`frame`](Self::frame) gave.
+    taken: VecDeque<Frame>,
 }
 
 #[derive(Debug)]
@@ -54,7 +58,7 @@ struct Tls {
     /// Some where the leg speaks frames.
     assembler: Option<Assembler>,
     held: Held,
-    /// The socket has given its end of file.
+    /// The socket has given its end of file, or the peer its close_notify.
     at_end: bool,
 }
 
@@ -69,14 +73,14 @@ enum Held {
 
 impl Source {
     pub fn plain(socket: Rc<Socket>) -> Self {
-        Self { socket, form: Form::Plain }
+        Self { socket, form: Form::Plain, taken: VecDeque::new() }
     }
 
     /// `received` is what the handshake left unread: ciphertext.
     pub fn tls(socket: Rc<Socket>, link: Rc<Link>, opener: Opener, received: BytesMut, framed: bool) -> Self {
         let assembler = framed.then(Assembler::default);
         let tls = Tls { opener, link, assembler, held: Held::Small(received), at_end: false };
-        Self { socket, form: Form::Tls(Box::new(tls)) }
+        Self { socket, form: Form::Tls(Box::new(tls)), taken: VecDeque::new() }
     }
 
     pub fn is_framed(&self) -> bool {
@@ -92,8 +96,26 @@ impl Source {
         self.socket.readable().await
     }
 
+    /// Waits until the peer is gone: its transport was reset. Cancel safe.
+    pub(super) async fn is_gone(&self) {
+        if !self.socket.ready(Interest::ERROR).await.is_ok_and(|ready| ready.is_error()) {
+            // An error of the wait itself tells nothing of the peer: the next read will.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Reads once and opens what is whole. `slots` says how the sink wants payload to lie.
     pub(super) fn read(&mut self, slots: Slots) -> Result<Read, Error> {
+        if let Some(frame) = self.taken.pop_front() {
+            let mut batch = Batch::default();
+            return Ok(match frame.kind {
+                FrameKind::Data => {
+                    batch.pieces.push(Piece::Assembled(frame.payload));
+                    Read::Batch(batch, None)
+                }
+                _ => Read::Batch(batch, Some(Event::Control(frame))),
+            });
+        }
         match &mut self.form {
             Form::Plain => read_plain(&self.socket, slots),
             Form::Tls(tls) => tls.read(&self.socket),
@@ -112,23 +134,31 @@ impl Source {
     /// The next frame, outside the relay: whatever is DATA comes as a frame too. Cancel safe.
     pub async fn frame(&mut self) -> Result<Frame, Error> {
         loop {
-            match self.read(Slots::FRAMED)? {
-                Read::Nothing => self.readable().await.map_err(Error::peer_io)?,
-                Read::Batch(batch, event) => {
-                    let Batch { buffer, rest, pieces } = batch;
-                    let data = pieces.first().and_then(|piece| payload(piece, buffer.as_deref()));
-                    self.restore(buffer, rest);
-                    if let Some(payload) = data {
-                        return Ok(Frame { kind: FrameKind::Data, payload });
-                    }
-                    match event {
-                        Some(Event::Control(frame)) => return Ok(frame),
-                        Some(Event::CloseNotify | Event::EndOfFile) => return Err(PeerMisbehaved::Closed.into()),
-                        None => {}
-                    }
-                }
+            match self.try_frame()? {
+                Some(frame) => return Ok(frame),
+                None => self.readable().await.map_err(Error::peer_io)?,
             }
         }
+    }
+
+    /// The next frame, if it has come already.
+    pub fn try_frame(&mut self) -> Result<Option<Frame>, Error> {
+        while self.taken.is_empty() {
+            let Read::Batch(batch, event) = self.read(Slots::FRAMED)? else { return Ok(None) };
+            let Batch { buffer, rest, pieces } = batch;
+            let payloads = pieces.iter().filter_map(|piece| payload(piece, buffer.as_deref()));
+            self.taken.extend(payloads.map(|payload| Frame { kind: FrameKind::Data, payload }));
+            self.restore(buffer, rest);
+            match event {
+                Some(Event::Control(frame)) => self.taken.push_back(frame),
+                // The end comes again with the next read.
+                Some(Event::CloseNotify | Event::EndOfFile) if self.taken.is_empty() => {
+                    return Err(PeerMisbehaved::Closed.into());
+                }
+                _ => {}
+            }
+        }
+        Ok(self.taken.pop_front())
     }
 }
 
@@ -234,7 +264,12 @@ impl Tls {
             };
             filled.start += consumed;
             let event = match content {
-                Content::Data(range) => self.sort(buffer, start + range.start..start + range.end, batch)?,
+                Content::Data(range) => {
+                    if self.opener.peer_update_due() {
+                        self.link.want_peer_update();
+                    }
+                    self.sort(buffer, start + range.start..start + range.end, batch)?
+                }
                 Content::KeyUpdate { reply_wanted } => {
                     if reply_wanted {
                         self.link.want_key_update();
@@ -242,7 +277,12 @@ impl Tls {
                     None
                 }
                 Content::Ignored => None,
-                Content::CloseNotify => Some(Event::CloseNotify),
+                Content::CloseNotify => {
+                    // What may come behind it is nobody's (RFC 8446 section 6.1).
+                    *filled = 0..0;
+                    self.at_end = true;
+                    Some(Event::CloseNotify)
+                }
                 Content::Alert(alert) => return Err(PeerMisbehaved::Alert(alert).into()),
             };
             if event.is_some() {

@@ -29,17 +29,26 @@ pub fn path_json(path: &Path, now: Timestamp) -> Value {
 
 /// On one line, in ASCII alone: what a peer chose cannot command a terminal, and no byte of it is lost.
 pub fn json_line(value: &Value) -> String {
-    let mut line = String::new();
-    for c in value.to_string().chars() {
+    ascii(&value.to_string())
+}
+
+/// The same on many lines, for people.
+pub fn json_pretty(value: &Value) -> String {
+    ascii(&format!("{value:#}"))
+}
+
+fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
         match c {
             // Beyond ASCII, and DEL, which serde_json leaves: they stand in strings alone.
             '\u{7f}'.. => {
-                c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line += &format!("\\u{unit:04x}"));
+                c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out += &format!("\\u{unit:04x}"));
             }
-            c => line.push(c),
+            c => out.push(c),
         }
     }
-    line
+    out
 }
 
 fn hop_json(hop: &PathHop, now: Timestamp) -> Value {

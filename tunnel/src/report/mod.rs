@@ -5,6 +5,7 @@
 
 mod finding;
 mod json;
+mod offline;
 mod outcome;
 mod receipt;
 mod recorded;
@@ -14,7 +15,8 @@ mod testing;
 mod text;
 
 pub use finding::{Finding, failure, failure_json};
-pub use json::{json_line, path_json};
+pub use json::{json_line, json_pretty, path_json};
+pub use offline::{offline_error, offline_verdict};
 pub use outcome::{stream_json, stream_line};
 pub use receipt::{receipt_json, receipt_line};
 pub use recorded::{Recording, recorded};

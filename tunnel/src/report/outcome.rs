@@ -27,6 +27,9 @@ impl From<&Error> for Finding {
             Error::Refused(Refused::NoEvidence | Refused::Certificate(_)) => {
                 Self::of_error(error.reason(), Some(1), "evidence of the peer", error)
             }
+            Error::Collateral { hop, .. } => {
+                Self::of_error(error.reason(), hop.or(Some(1)), "collateral for the evidence", error)
+            }
             Error::Peer(_) => Self::of_error(error.reason(), Some(1), "connection to the first hop", error),
             _ => Self::of_error(error.reason(), None, "reaching the path", error),
         }

@@ -52,7 +52,7 @@ fn a_platform_that_is_not_there() {
     let nowhere = world.path("nowhere").display().to_string();
     let sim = format!("--attester sim --verifier sim --platform {nowhere}");
     // What, where, and what to do.
-    let parts = ["simulated platform", nowhere.as_str(), "inclavared sim init"];
+    let parts = ["simulated platform", nowhere.as_str(), "`inclavared sim init DIR`"];
     fails("inclavared", &format!("--listen 127.0.0.1:0 --xfer 127.0.0.1:9 {sim}"), &parts);
     fails("enclave-tls-server", &format!("--port 0 {sim}"), &parts);
     let line = format!("remoteattestation --addr 127.0.0.1:9 --verifier sim --platform {nowhere}");

@@ -91,7 +91,12 @@ fn a_client_that_opens_and_does_not_start() {
 #[test]
 fn a_stream_of_which_one_direction_has_ended() {
     let world = World::new();
-    let silent = crate::stream::Backend::new(|mut stream| (read_all(&mut stream), read_all(&mut stream)));
+    // It hears the question and its end, and never answers.
+    let silent = crate::stream::Backend::new(|mut stream| {
+        let heard = read_all(&mut stream);
+        std::thread::park_timeout(crate::program::PATIENCE);
+        heard
+    });
     let hop = world.route(
         "impatient",
         &format!(

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::harness::World;
-use crate::program::PATIENCE;
+use crate::program::{PATIENCE, Program};
 use crate::stream::{connect, echo, read_all};
 
 /// Of the hop with this number; all three programs drain.
@@ -107,9 +107,26 @@ fn a_second_signal_does_not_wait() {
     let forward = world.forward(chain.address(), "");
     let mut stream = connect(forward.address);
     echo(&mut stream, b"open");
-    let program = chain.hops.into_iter().next().unwrap().program;
+    // A plain client has nothing but a reset to tell that it was cut off.
+    end_at_once(forward.program);
+    assert_eq!(read_all(&mut stream).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    end_at_once(chain.hops.into_iter().next().unwrap().program);
+}
+
+fn end_at_once(program: Program) {
     program.signal(Signal::TERM);
     std::thread::park_timeout(Duration::from_millis(200));
     program.signal(Signal::TERM);
     assert_eq!(program.finish(Duration::from_secs(5)).code, Some(0));
+}
+
+#[test]
+fn is_not_needed_for_a_plain_client_to_learn_that_it_was_cut_off() {
+    let world = World::new();
+    let chain = world.chain(1);
+    let forward = world.forward(chain.address(), "");
+    let mut stream = connect(forward.address);
+    echo(&mut stream, b"open");
+    forward.program.signal(Signal::KILL);
+    assert_eq!(read_all(&mut stream).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
 }

@@ -85,7 +85,8 @@ impl World {
     /// A policy of its own in a file: the argument of `--policy`.
     pub(crate) fn policy(&self, text: &str) -> String {
         let file = self.path("policy.toml");
-        std::fs::write(&file, format!("[policy.test]\nallow_simulated = true\nidentity = \"any-genuine\"\n{text}")).unwrap();
+        std::fs::write(&file, format!("[policy.test]\nallow_simulated = true\nidentity = \"any-genuine\"\n{text}"))
+            .unwrap();
         file.display().to_string()
     }
 

@@ -24,6 +24,7 @@ mod loops;
 mod no_evidence;
 mod null_attester;
 mod parallel_streams;
+mod pccs;
 mod recorded_values;
 mod resets;
 mod server_speaks_first;

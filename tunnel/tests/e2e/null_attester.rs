@@ -48,7 +48,10 @@ fn is_accepted_by_the_verifier_of_that_name() {
 
 #[test]
 fn is_never_what_an_unnamed_attester_comes_to() {
-    if ["/dev/sgx_enclave", "/dev/tdx_guest", "/dev/sev-guest", "/dev/attestation"].iter().any(|device| std::path::Path::new(device).exists()) {
+    if ["/dev/sgx_enclave", "/dev/tdx_guest", "/dev/sev-guest", "/dev/attestation"]
+        .iter()
+        .any(|device| std::path::Path::new(device).exists())
+    {
         eprintln!("skipped: this machine has a TEE");
         return;
     }

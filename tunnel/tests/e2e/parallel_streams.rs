@@ -97,8 +97,7 @@ fn both_ways_with_receipts() {
         counted.push(count(&receipt));
     }
     // The eight bytes of the seed go each way, too.
-    let mut expected: Vec<_> =
-        seeds().map(|seed| (length(seed) as u64 + 8, length(back(seed)) as u64 + 8)).collect();
+    let mut expected: Vec<_> = seeds().map(|seed| (length(seed) as u64 + 8, length(back(seed)) as u64 + 8)).collect();
     counted.sort_unstable();
     expected.sort_unstable();
     assert_eq!(counted, expected);

@@ -8,7 +8,9 @@ use std::time::Duration;
 use inclavared_attest::Reason;
 use inclavared_attest::path::{Fault, Nonce, Open, VERSION};
 use inclavared_attest::policy::Policy;
-use inclavared_config::{Attestation, AttesterKind, Deadlines, Limits, SimSettings, Target, VerifierKind};
+use inclavared_config::{
+    Attestation, AttesterKind, CollateralOptions, Deadlines, Limits, SimSettings, Target, VerifierKind,
+};
 use inclavared_tunnel::connect::{dial, server_name};
 use inclavared_tunnel::error::{Error, PeerMisbehaved};
 use inclavared_tunnel::frame::FrameKind;
@@ -37,9 +39,16 @@ impl Client {
             verifier: VerifierKind::Sim,
             platform: Some(PathBuf::from(world.platform())),
             sim: SimSettings::default(),
+            collateral: CollateralOptions::default(),
         };
-        let (node, _blocking) =
-            process::node(&attestation, &Limits::default(), &Deadlines::default(), Box::new(|_| {})).unwrap();
+        let (node, _blocking) = process::node(
+            &attestation,
+            &inclavared_config::TlsSettings::default(),
+            &Limits::default(),
+            &Deadlines::default(),
+            Box::new(|_| {}),
+        )
+        .unwrap();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         Self { node, policy: Arc::new(VerifierKind::Sim.default_policy()), runtime, _blocking }
     }

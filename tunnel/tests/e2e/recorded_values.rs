@@ -22,7 +22,8 @@ fn of_a_path_accept_it_and_name_the_hop_that_differs() {
     let (code, path) = world.attest(to, &format!("--policy {values}"));
     assert_eq!(code, Some(0), "{path:#}");
     assert_eq!(path["reference_values"], "compared");
-    let measured: Vec<_> = path["hops"].as_array().unwrap().iter().map(|hop| hop["measurement"].as_str().unwrap()).collect();
+    let hops = path["hops"].as_array().unwrap();
+    let measured: Vec<_> = hops.iter().map(|hop| hop["measurement"]["mrenclave"].as_str().unwrap()).collect();
 
     let text = fs::read_to_string(&file).unwrap();
     let other = "5a".repeat(32);

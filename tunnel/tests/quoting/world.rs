@@ -159,7 +159,7 @@ impl World {
         });
         let workload = (role == "workload").then(|| Arc::new(Echo::default()) as _);
         let device = Arc::clone(device);
-        let process = Process::start_with(Setup { config, workload, ended }, move |_| Ok(device)).unwrap();
+        let process = Process::start_attesting(Setup { config, workload, ended }, device).unwrap();
         let address = process.addresses()[0].1.to_string().trim_start_matches("tcp://").to_owned();
         Hop { process, address }
     }
@@ -176,7 +176,8 @@ impl World {
         let config = self.config("egress", "127.0.0.1:9", policy);
         let policy = Arc::clone(config.routes[0].downstream.policy().unwrap());
         let (node, blocking) =
-            process::node(&config.attestation, &config.limits, &config.deadlines, Box::new(|_| {})).unwrap();
+            process::node(&config.attestation, &config.tls, &config.limits, &config.deadlines, Box::new(|_| {}))
+                .unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Verifier { node, policy, runtime, _blocking: blocking }
     }

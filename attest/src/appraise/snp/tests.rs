@@ -8,7 +8,7 @@ use crate::KeyId;
 use crate::appraise::tests::real::vectors;
 use crate::appraise::{Appraiser, CollateralBook, TrustRoots};
 use crate::attester::UserData;
-use crate::evidence::{Claims, Evidence, EvidenceTag};
+use crate::evidence::{Claims, Endorsements, Evidence, EvidenceTag};
 use crate::policy::{HopPlace, Policy, PolicyError, Verdict};
 
 fn no_crl(_: SnpProduct) -> Option<Crl> {
@@ -354,7 +354,10 @@ fn through_the_appraiser() {
     assert_eq!(error.reason, Reason::QuoteSignature);
     assert!(appraiser.book().amd().is_empty());
 
-    appraiser.learn(&plain, &amd.endorsements(&vcek), NOW).unwrap();
+    // As they come in a peer's certificate.
+    let sent = |chain| appraiser.learn_endorsements(&plain, &Endorsements::SevSnp(chain), NOW);
+    assert_eq!(sent(amd.endorsements(&elsewhere)).unwrap_err().reason, Reason::Collateral);
+    sent(amd.endorsements(&vcek)).unwrap();
     appraiser.learn(&plain, &amd.endorsements(&vcek), NOW).unwrap();
     assert_eq!(appraiser.book().amd().len(), 1, "the same key once");
     assert_eq!(appraiser.appraise(&plain, NOW).unwrap().root, Root::Amd);

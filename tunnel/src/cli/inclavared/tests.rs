@@ -175,12 +175,29 @@ fn a_policy_of_a_file_by_its_name() {
 fn subcommands() {
     assert_eq!(parse("inclavared check a.toml").unwrap().what, Inclavared::Check("a.toml".into()));
     let demo = |hops, json| Inclavared::Demo(DemoOptions { hops, json });
-    assert_eq!(parse("inclavared demo").unwrap().what, demo(2, false));
+    assert_eq!(parse("inclavared demo").unwrap().what, demo(3, false));
     let parsed = parse("inclavared demo --hops 5 --json --log-level info").unwrap();
     assert_eq!((parsed.what, parsed.log.filter.as_str()), (demo(5, true), "info"));
     let init = |renew| Inclavared::SimInit { folder: "/tmp/p".into(), renew };
     assert_eq!(parse("inclavared sim init /tmp/p").unwrap().what, init(false));
     assert_eq!(parse("inclavared sim init /tmp/p --renew").unwrap().what, init(true));
+    let Inclavared::Pccs(pccs) = parse("inclavared pccs --listen 127.0.0.1:8081 --platform p").unwrap().what else {
+        panic!()
+    };
+    assert_eq!((pccs.from, pccs.tls), (PccsFrom::Platform("p".into()), None));
+    let line = "inclavared pccs --listen [::]:8081 --upstream https://h:1 --upstream https://h:2 --cert c --key k";
+    let Inclavared::Pccs(pccs) = parse(line).unwrap().what else { panic!() };
+    assert_eq!(pccs.tls, Some(TlsFiles { certificates: "c".into(), key: "k".into() }));
+    let PccsFrom::Options(options) = pccs.from else { panic!() };
+    assert_eq!(options.services.unwrap(), ["https://h:1", "https://h:2"]);
+    let fetch = "inclavared collateral fetch --tee tdx --out o --fmspc";
+    let Inclavared::Collateral(task) = parse(&format!("{fetch} 00A06F050000")).unwrap().what else { panic!() };
+    assert!(matches!(task.what, CollateralWhat::Fetch { id, .. } if id.fmspc == [0, 0xa0, 0x6f, 5, 0, 0]));
+    assert!(mistakes(&format!("{fetch} 00A0"))[0].contains("12 hexadecimal digits"));
+    assert!(mistakes("inclavared pccs --listen 127.0.0.1:1 --upstream ftp://h")[0].contains("neither https"));
+    for line in ["--cert c", "--platform p --bundle b", "--bundle b --upstream https://h"] {
+        assert!(parse(&format!("inclavared pccs --listen 127.0.0.1:1 {line}")).is_err(), "{line}");
+    }
     assert!(usage("inclavared demo --hops 0").to_string().contains("0 is not in 1..=8"));
     assert_eq!(usage("inclavared --listen 127.0.0.1:1 demo").kind(), clap::error::ErrorKind::ArgumentConflict);
     assert_eq!(usage("inclavared --lisen a").kind(), clap::error::ErrorKind::UnknownArgument);

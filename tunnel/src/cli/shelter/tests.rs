@@ -1,3 +1,5 @@
+use inclavared_attest::Timestamp;
+
 use super::*;
 
 fn parse(line: &str) -> Result<Parsed<Shelter>, CliError> {
@@ -89,6 +91,25 @@ fn record_and_forward() {
 }
 
 #[test]
+fn evidence_in_files() {
+    let line = "shelter appraise -evidence=- --collateral a --collateral b --at 1751328000 --allow-debug --json";
+    let Shelter::Appraise { appraisal, json } = parse(line).unwrap().what else { panic!() };
+    let file = |name: &str| Source::File(name.into());
+    assert_eq!((appraisal.evidence, appraisal.collateral), (Source::Stdin, vec![file("a"), file("b")]));
+    assert_eq!((appraisal.at, appraisal.allow_debug, json), (Some(Timestamp(1_751_328_000)), true, true));
+    assert_eq!((appraisal.policy.name.as_str(), appraisal.simulated), ("genuine-only", None));
+    assert!(!appraisal.policy.allow_simulated && !appraisal.policy.danger_allow_debug);
+    let line = "shelter appraise --evidence e --verifier sim --platform p --at 2025-07-01T00:00:00Z";
+    let Shelter::Appraise { appraisal, .. } = parse(line).unwrap().what else { panic!() };
+    assert_eq!((appraisal.at, appraisal.simulated), (Some(Timestamp(1_751_328_000)), Some("p".into())));
+    assert!(appraisal.policy.allow_simulated);
+    let many = format!("shelter appraise --evidence e{}", " --collateral c".repeat(65));
+    assert!(mistakes(&many)[0].contains("name at most 64"));
+    assert_eq!(mistakes("shelter appraise --evidence - --collateral - --at x --verifier nope").len(), 3);
+    assert_eq!(parse("shelter inspect -").unwrap().what, Shelter::Inspect { file: Source::Stdin });
+}
+
+#[test]
 fn all_mistakes_at_once() {
     assert_eq!(
         mistakes("shelter forward --listen h:1 --to tcp://h --timeout 10 --verifier nope --policy /nowhere.toml").len(),
@@ -106,7 +127,14 @@ fn all_mistakes_at_once() {
 #[test]
 fn help_fits_a_terminal() {
     ShelterArgs::command().debug_assert();
-    for line in ["shelter --help", "shelter remoteattestation --help", "shelter forward -h", "shelter help record"] {
+    for line in [
+        "shelter --help",
+        "shelter remoteattestation --help",
+        "shelter forward -h",
+        "shelter help record",
+        "shelter appraise --help",
+        "shelter inspect -h",
+    ] {
         let Err(CliError::Usage(help)) = parse(line) else { panic!("{line}") };
         assert_eq!(help.exit_code(), 0);
         assert!(help.to_string().lines().all(|line| line.chars().count() <= 100), "{help}");

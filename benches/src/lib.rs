@@ -1,1 +1,0 @@
-//! Benches of the libraries and of the binaries.

@@ -1,0 +1,59 @@
+//! `inclavared-bench`: the relay beside other proxies, on one machine, in one run.
+//!
+//! `compare` starts a sink, then one proxy at a time, puts the same load on each in interleaved rounds, and prints the
+//! medians with their ratios. Figures of different runs do not compare; ratios within one run do.
+
+#![allow(clippy::disallowed_methods)] // measures from outside, on threads of its own: it may sleep
+
+mod certs;
+mod compare;
+mod load;
+mod ours;
+mod peers;
+mod proc;
+mod raw;
+mod sink;
+mod table;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about, version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measures the relay and other proxies, and prints one table.
+    Compare(compare::Args),
+    /// The server behind the proxies.
+    #[command(hide = true)]
+    Sink {
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Without: plain TCP.
+        #[arg(long)]
+        certs: Option<PathBuf>,
+    },
+    /// One measurement of one proxy; prints one line of JSON.
+    #[command(hide = true)]
+    Load(load::Args),
+    /// The relay with a configuration, until it is killed.
+    #[command(hide = true)]
+    Ours { config: PathBuf },
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Compare(args) => compare::run(&args),
+        Command::Sink { listen, certs } => sink::run(listen, certs.as_deref()),
+        Command::Load(args) => load::run(&args),
+        Command::Ours { config } => ours::run(&config),
+    }
+}

@@ -1,0 +1,101 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use inclavared_attest::appraise::{Appraiser, CollateralBook, Root, TrustRoots};
+use inclavared_attest::evidence::{HopClaims, SnpEndorsements, Tee};
+use inclavared_attest::hop_key::HopKey;
+use inclavared_attest::sim::{SimAttester, SimPlatform, SimSpec};
+use inclavared_attest::{ConfigDigest, PolicyDigest, certificate};
+
+use super::*;
+
+const NOW: Timestamp = Timestamp(1_800_000_000);
+
+/// Appraises once it has learnt something, and counts.
+struct Learns {
+    appraiser: Appraiser,
+    refuses: Reason,
+    useful: bool,
+    appraised: AtomicUsize,
+    learnt: AtomicUsize,
+}
+
+impl Appraise for Learns {
+    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+        self.appraised.fetch_add(1, Ordering::Relaxed);
+        match self.learnt.load(Ordering::Relaxed) {
+            0 => Err(error(self.refuses, "appraisal")),
+            _ => self.appraiser.appraise(evidence, now),
+        }
+    }
+
+    fn learn_endorsements(&self, _: &Evidence, _: &Endorsements, _: Timestamp) -> Result<(), AppraisalError> {
+        if !self.useful {
+            return Err(error(Reason::QuoteSignature, "certificates"));
+        }
+        self.learnt.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn error(reason: Reason, what: &str) -> AppraisalError {
+    AppraisalError { reason, what: what.into(), expected: String::new(), found: String::new() }
+}
+
+fn evidence(platform: &Arc<SimPlatform>) -> Evidence {
+    let hop = HopClaims {
+        version: 1,
+        chain_role: "workload".into(),
+        policy_digest: PolicyDigest::of(b""),
+        not_after: NOW.plus(Duration::from_secs(60)),
+        config_digest: ConfigDigest::of(b""),
+    };
+    let attester = SimAttester::new(platform, SimSpec::of(Tee::Sgx, "a").unwrap()).unwrap();
+    certificate::issue(&HopKey::generate().unwrap(), &attester, hop, NOW).unwrap().evidence().clone()
+}
+
+fn sent() -> Endorsements {
+    Endorsements::SevSnp(SnpEndorsements { vcek: vec![1], ask: vec![2] })
+}
+
+#[test]
+fn what_a_peer_sends_is_learnt_where_it_is_needed() {
+    let platform = Arc::new(SimPlatform::generate(NOW).unwrap());
+    let evidence = evidence(&platform);
+    let wrapped = |refuses, useful, tag| {
+        let book = Arc::new(CollateralBook::new());
+        book.insert(Root::Simulated, Arc::new(platform.collateral(Tee::Sgx).unwrap().clone())).unwrap();
+        let roots = TrustRoots::vendors().with_simulated(platform.root_der());
+        let (appraised, learnt) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let appraiser =
+            Learns { appraiser: Appraiser::new(roots, Arc::clone(&book)), refuses, useful, appraised, learnt };
+        RememberingAppraiser::new(NamedVerifier { appraiser, name: "sim", accepts: AcceptedTags(vec![tag]) }, book)
+    };
+    let counts = |appraiser: &RememberingAppraiser<NamedVerifier<Learns>>| {
+        let inner = &appraiser.appraiser.appraiser;
+        (inner.appraised.load(Ordering::Relaxed), inner.learnt.load(Ordering::Relaxed))
+    };
+    for refuses in [Reason::Collateral, Reason::Expired] {
+        let appraiser = wrapped(refuses, true, EvidenceTag::Simulated);
+        // Nothing came along.
+        assert_eq!(appraise_with(&appraiser, &evidence, None, NOW).unwrap_err().reason, refuses);
+        appraise_with(&appraiser, &evidence, Some(&sent()), NOW).unwrap();
+        assert_eq!(counts(&appraiser), (3, 1));
+        // And then it is known, whoever shows it.
+        appraise_with(&appraiser, &evidence, Some(&sent()), NOW).unwrap();
+        appraise_with(&appraiser, &evidence, None, NOW).unwrap();
+        assert_eq!(counts(&appraiser), (3, 1));
+    }
+    // What is refused for itself is not helped by certificates.
+    let appraiser = wrapped(Reason::QuoteSignature, true, EvidenceTag::Simulated);
+    let refused = appraise_with(&appraiser, &evidence, Some(&sent()), NOW).unwrap_err();
+    assert_eq!((refused.what.as_str(), counts(&appraiser)), ("appraisal", (1, 0)));
+    // Certificates that do not do are told of.
+    let appraiser = wrapped(Reason::Collateral, false, EvidenceTag::Simulated);
+    let refused = appraise_with(&appraiser, &evidence, Some(&sent()), NOW).unwrap_err();
+    assert_eq!((refused.reason, refused.what.as_str()), (Reason::QuoteSignature, "certificates"));
+    // A kind that the verifier is not for teaches nothing.
+    let appraiser = wrapped(Reason::Collateral, true, EvidenceTag::SevSnp);
+    assert_eq!(appraise_with(&appraiser, &evidence, Some(&sent()), NOW).unwrap_err().reason, Reason::Simulated);
+    assert_eq!(appraiser.learn_endorsements(&evidence, &sent(), NOW).unwrap_err().reason, Reason::Simulated);
+    assert_eq!(counts(&appraiser), (0, 0));
+}
