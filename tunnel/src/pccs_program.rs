@@ -41,7 +41,10 @@ pub fn serve(pccs: &Pccs) -> anyhow::Result<()> {
     listening(scheme, listener.local_addr()?);
     let (stop, stopped) = oneshot::channel();
     // Ends with the process.
-    thread::Builder::new().name("signals".into()).spawn(move || stop.send(end.wait()))?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        end.wait();
+        stop.send(())
+    })?;
     let mut waited = Ok(());
     let stopped = async { waited = stopped.await };
     runtime.block_on(collateral::serve(listener, source, settings, stopped)).context("the listener")?;

@@ -34,6 +34,14 @@ fn json(done: &Finished) -> Value {
     serde_json::from_str(&done.out).unwrap_or_else(|error| panic!("{error}: {done:?}"))
 }
 
+/// As the platform's own collateral names it: the TCB info is JSON in a string of JSON.
+fn fmspc(world: &World) -> String {
+    let set = fs::read(world.path("platform").join("collateral-sgx.json")).unwrap();
+    let set: Value = serde_json::from_slice(&set).unwrap();
+    let info: Value = serde_json::from_str(set["tcb_info"].as_str().unwrap()).unwrap();
+    info["fmspc"].as_str().unwrap().to_lowercase()
+}
+
 #[test]
 fn every_verifier_of_a_chain_fetches_what_it_needs() {
     let world = World::new();
@@ -86,7 +94,7 @@ fn a_service_that_is_down_at_the_start_is_asked_again() {
         }
         assert_eq!(path["error"]["code"], "collateral", "{path:#}");
         assert!(Instant::now() < end, "{path:#}");
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::park_timeout(Duration::from_millis(500));
     }
 }
 
@@ -103,8 +111,7 @@ fn a_bundle_serves_where_no_service_is() {
         assert_eq!(done.code, Some(0), "{line}: {done:?}");
         done.out
     };
-    let set = fs::read_to_string(world.path("platform").join("collateral-sgx.json")).unwrap();
-    let fmspc = set.split("fmspc").nth(1).unwrap().chars().filter(char::is_ascii_hexdigit).take(12).collect::<String>();
+    let fmspc = fmspc(&world);
     let fetch = format!("fetch --fmspc {fmspc} --tee sgx --out {bundle} --platform {root} --service {url}");
     assert!(collateral(&fetch).contains("simulated"));
     drop(service);
