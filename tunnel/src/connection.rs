@@ -93,8 +93,7 @@ async fn run(
     let times = times(node, path.as_deref());
     let closing = Closing { node, statement: statement.map(Into::into), below: &below };
     let standing = standing(&route.route, &mut client, &below);
-    // Polled once in a long while: not worth room in the future of every connection, twice over.
-    let refused = Box::pin(standing.until_refused(&node.verifier, changes));
+    let refused = std::pin::pin!(standing.until_refused(&node.verifier, changes));
     let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times, refused).await;
     report.counters = counters;
     match result {

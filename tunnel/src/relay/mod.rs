@@ -12,6 +12,7 @@ mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -106,14 +107,14 @@ pub async fn run(
     down: &mut Leg,
     closing: &Closing<'_>,
     times: &Times,
-    refused: impl Future<Output = Error>,
+    refused: Pin<&mut impl Future<Output = Error>>,
 ) -> Outcome {
     up.sink.begin_stream();
     down.sink.begin_stream();
     let state = State::new(times);
     let result = match both(up, down, closing, &state, refused).await {
         Err(Broken { error: Error::HalfClosed(limit), .. }) if closing.signs_alone() => {
-            let ended = tokio::time::timeout(LAST_WORD, close_early(up, closing, &state)).await;
+            let ended = Box::pin(tokio::time::timeout(LAST_WORD, close_early(up, closing, &state))).await;
             // Who reads nothing gets no receipt either.
             ended.unwrap_or(Err(Error::HalfClosed(limit))).map_err(Broken::own)
         }
@@ -127,12 +128,12 @@ async fn both(
     down: &mut Leg,
     closing: &Closing<'_>,
     state: &State,
-    refused: impl Future<Output = Error>,
+    mut refused: Pin<&mut impl Future<Output = Error>>,
 ) -> Result<Closed, Broken> {
-    let upward = upward(&mut up.source, &mut down.sink, state);
-    let downward = downward(&mut down.source, &mut up.sink, closing, state);
-    let watch = state.watch.expiry([&state.up.writes, &state.down.writes]);
-    tokio::pin!(upward, downward, watch, refused);
+    // Pinned where they are made: each move would leave room for a copy in the future of every connection.
+    let mut upward = pin!(upward(&mut up.source, &mut down.sink, state));
+    let mut downward = pin!(downward(&mut down.source, &mut up.sink, closing, state));
+    let mut watch = pin!(state.watch.expiry([&state.up.writes, &state.down.writes]));
     let (mut up_done, mut down_done) = (false, false);
     loop {
         tokio::select! {
@@ -228,7 +229,8 @@ async fn downward(
             state.up_ended_or_work(sink).await?;
         }
     }
-    way.receipt(below, sink, closing).await
+    // The last step is large and short, as the opening is: on the heap while it lasts.
+    Box::pin(way.receipt(below, sink, closing)).await
 }
 
 /// One direction: which peer is at which end of it.
@@ -294,7 +296,7 @@ impl Way<'_> {
     /// [`flush`](Self::flush), with an eye on where the bytes came from: a peer that is gone does not hold a relay
     /// whose other peer stalls. What it had sent still passes, if it does so within the half-close time.
     async fn flush_for(self, source: &Source, sink: &mut Sink) -> Result<(), Broken> {
-        let mut flush = std::pin::pin!(self.flush(sink));
+        let mut flush = pin!(self.flush(sink));
         tokio::select! {
             biased;
             flushed = &mut flush => return flushed,
