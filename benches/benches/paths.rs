@@ -34,7 +34,7 @@ impl Appraise for Same<'_> {
 fn trailers(c: &mut Criterion) {
     let world = World::new(SimPlatform::generate(NOW).unwrap());
     let (cold, policy) = (&world.appraiser, policy());
-    let remembering = RememberingAppraiser::new(Same(&world.appraiser));
+    let remembering = RememberingAppraiser::new(Same(&world.appraiser), Arc::clone(world.appraiser.book()));
     let mut group = c.benchmark_group("trailer");
     for hops in [1, 2, 3, 8] {
         let chain = Chain::new(NOW, &world.attesters(hops));
@@ -54,7 +54,7 @@ fn trailers(c: &mut Criterion) {
 
 fn appraisal(c: &mut Criterion) {
     let world = World::new(SimPlatform::generate(NOW).unwrap());
-    let remembering = RememberingAppraiser::new(Same(&world.appraiser));
+    let remembering = RememberingAppraiser::new(Same(&world.appraiser), Arc::clone(world.appraiser.book()));
     let mut group = c.benchmark_group("appraisal");
     let chain = Chain::new(NOW, &world.attesters(2));
     for (hop, tee) in chain.hops.iter().zip([Tee::Sgx, Tee::Tdx]) {

@@ -54,12 +54,12 @@ fn records(c: &mut Criterion) {
                 seal(&mut near, &mut slot, range.clone());
                 slot
             };
-            let reseal = |record: &mut Vec<u8>| {
+            let mut reseal = |record: &mut Vec<u8>| {
                 let payload = open(&mut far, record);
                 seal(&mut onward, record, payload)
             };
             group.bench_with_input(BenchmarkId::new("re-seal", size), &size, |b, _| {
-                b.iter_batched_ref(&mut sealed, reseal, BatchSize::SmallInput);
+                b.iter_batched_ref(&mut sealed, &mut reseal, BatchSize::SmallInput);
             });
         }
         group.finish();
