@@ -134,7 +134,9 @@ async fn bulk(dialer: &Dialer, pid: u32, streams: u64, down: bool, total: u64, r
     }
     let ready = tokio::time::timeout(PATIENCE, begin.wait());
     tokio::select! {
-        ready = ready => drop(ready.context("the streams did not open")?),
+        ready = ready => {
+            ready.context("the streams did not open")?;
+        }
         // A task that ends before the others have begun has failed.
         Some(ended) = tasks.join_next() => ended??,
     }
