@@ -95,8 +95,7 @@ async fn run(
     let live = Live::new(node, route.quoter.as_ref(), statement, &below, (&client, &server));
     let closing = Closing { node, below: &below, live: &live };
     let standing = standing(&route.route, &mut client, &below);
-    // On the heap: handed on twice, it would have its place in the connection's future three times.
-    let refused = Box::pin(standing.until_refused(&node.verifier, changes));
+    let refused = std::pin::pin!(standing.until_refused(&node.verifier, changes));
     let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times, refused).await;
     report.counters = counters;
     report.path = live.path();

@@ -135,3 +135,72 @@ impl std::fmt::Debug for IdentityService {
         f.debug_struct("IdentityService").field("attester", &self.attester).field("role", &self.role).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use inclavared_attest::attester::{AttesterError, UserData};
+    use inclavared_attest::evidence::EvidenceTag;
+    use inclavared_attest::sim::{SimAttester, SimPlatform, SimSpec};
+
+    use super::*;
+
+    /// A simulated platform that can be told to fail.
+    #[derive(Debug)]
+    struct Moody(SimAttester, AtomicBool);
+
+    impl Attester for Moody {
+        fn name(&self) -> &'static str {
+            self.0.name()
+        }
+
+        fn tag(&self) -> EvidenceTag {
+            self.0.tag()
+        }
+
+        fn quote(&self, user_data: &UserData) -> Result<Vec<u8>, AttesterError> {
+            match self.1.load(Ordering::Relaxed) {
+                true => Err(AttesterError::Answer { attester: "sim", what: "told to fail".to_owned() }),
+                false => self.0.quote(user_data),
+            }
+        }
+    }
+
+    fn service(now: Timestamp) -> (IdentityService, Arc<Moody>) {
+        let platform = Arc::new(SimPlatform::generate(now).unwrap());
+        let sim = SimAttester::new(&platform, SimSpec::sgx("a hop")).unwrap();
+        let attester = Arc::new(Moody(sim, AtomicBool::new(false)));
+        let role = Role {
+            chain_role: "relay".to_owned(),
+            policy_digest: PolicyDigest::of(b""),
+            config_digest: ConfigDigest::of(b""),
+        };
+        (IdentityService::start(Arc::clone(&attester) as _, role, now).unwrap(), attester)
+    }
+
+    #[test]
+    fn an_old_key_is_ours_while_a_leg_holds_it() {
+        let now = Timestamp::now();
+        let (service, _) = service(now);
+        let old = service.current(now).unwrap();
+        service.rotate(now).unwrap();
+        let (kept, new) = (old.key.kid(), service.current(now).unwrap().key.kid());
+        assert_ne!(kept, new);
+        assert!(service.is_mine(&kept) && service.is_mine(&new));
+        drop(old);
+        assert!(!service.is_mine(&kept) && service.is_mine(&new));
+    }
+
+    #[test]
+    fn a_failed_rotation_keeps_the_old_key_until_it_expires_and_no_longer() {
+        let now = Timestamp::now();
+        let (service, attester) = service(now);
+        let kid = service.current(now).unwrap().key.kid();
+        attester.1.store(true, Ordering::Relaxed);
+        let error = service.rotate(now.plus(ROTATION)).unwrap_err();
+        assert!(error.to_string().contains("told to fail"), "{error}");
+        assert_eq!(service.current(now.plus(LIFETIME - Duration::from_secs(1))).unwrap().key.kid(), kid);
+        assert!(matches!(service.current(now.plus(LIFETIME)), Err(Error::Internal(_))));
+    }
+}

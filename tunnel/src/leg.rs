@@ -155,7 +155,7 @@ impl Leg {
     /// Ends a leg that failed: a FAULT where frames are spoken, an alert to another TLS peer, a reset where it is plain.
     pub async fn fail(mut self, error: &Error, disclose: bool) {
         if self.sink.is_plain() {
-            if !self.sink.is_in_stream() {
+            if self.sink.has_ended_stream() {
                 // Our direction had its end: what is still on its way is not taken back.
                 let _ = tokio::time::timeout(FAREWELL, self.linger()).await;
             }
@@ -211,7 +211,7 @@ pub(crate) fn out_of_order(frame: &Frame, expected: &'static str, may_abort: boo
 fn alert_for(error: &Error) -> AlertDescription {
     match error {
         Error::Peer(PeerMisbehaved::Record(record)) => record.alert().unwrap_or(AlertDescription::InternalError),
-        Error::Refused(_) => AlertDescription::AccessDenied,
+        Error::Refused(_) | Error::Collateral { .. } => AlertDescription::AccessDenied,
         _ => AlertDescription::InternalError,
     }
 }

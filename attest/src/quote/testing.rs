@@ -46,7 +46,7 @@ pub(crate) fn dcap_qvl_samples() -> Vec<(&'static str, Vec<u8>)> {
 
 fn dcap_qvl_folder() -> PathBuf {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--manifest-path"])
+        .args(["metadata", "--format-version", "1", "--manifest-path"])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .output()
         .unwrap();

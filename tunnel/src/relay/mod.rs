@@ -12,7 +12,7 @@ mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -108,14 +108,14 @@ pub async fn run(
     down: &mut Leg,
     closing: &Closing<'_>,
     times: &Times,
-    refused: impl Future<Output = Error>,
+    refused: Pin<&mut impl Future<Output = Error>>,
 ) -> Outcome {
     up.sink.begin_stream();
     down.sink.begin_stream();
     let state = State::new(times);
     let result = match both(up, down, closing, &state, refused).await {
         Err(Broken { error: Error::HalfClosed(limit), .. }) if closing.signs_alone() => {
-            let ended = tokio::time::timeout(LAST_WORD, close_early(up, closing, &state)).await;
+            let ended = Box::pin(tokio::time::timeout(LAST_WORD, close_early(up, closing, &state))).await;
             // Who reads nothing gets no receipt either.
             ended.unwrap_or(Err(Error::HalfClosed(limit))).map_err(Broken::own)
         }
@@ -129,14 +129,13 @@ async fn both(
     down: &mut Leg,
     closing: &Closing<'_>,
     state: &State,
-    refused: impl Future<Output = Error>,
+    mut refused: Pin<&mut impl Future<Output = Error>>,
 ) -> Result<Closed, Broken> {
     closing.live.begin().map_err(Broken::own)?;
-    // Pinned where they are made: moved, each would have its place twice in the connection's future.
+    // Pinned where they are made: each move would leave room for a copy in the future of every connection.
     let mut upward = pin!(upward(&mut up.source, &mut down.sink, closing.live, state));
     let mut downward = pin!(downward(&mut down.source, &mut up.sink, closing, state));
     let mut watch = pin!(state.watch.expiry([&state.up.writes, &state.down.writes]));
-    let mut refused = pin!(refused);
     // Seldom at work, and large while it is.
     let mut live = Box::pin(closing.live.run());
     let (mut up_done, mut down_done) = (false, false);
@@ -240,7 +239,8 @@ async fn downward(
         }
     }
     way.beside_link(sink, Box::pin(closing.live.settle())).await?.map_err(Broken::own)?;
-    way.receipt(below, sink, closing).await
+    // The last step is large and short, as the opening is: on the heap while it lasts.
+    Box::pin(way.receipt(below, sink, closing)).await
 }
 
 /// One direction: which peer is at which end of it.

@@ -48,7 +48,15 @@ pub struct Sink {
     /// Nothing may be sent any more.
     ended: bool,
     /// The application's stream has begun and not ended: a close now would cut it short.
-    in_stream: bool,
+    stream: Stream,
+}
+
+/// How far the application's stream in this direction has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stream {
+    Before,
+    In,
+    Ended,
 }
 
 #[derive(Debug)]
@@ -59,12 +67,12 @@ enum Form {
 
 impl Sink {
     pub fn plain(socket: Rc<Socket>) -> Self {
-        Self { socket, form: Form::Plain, outgoing: Outgoing::default(), ended: false, in_stream: false }
+        Self { socket, form: Form::Plain, outgoing: Outgoing::default(), ended: false, stream: Stream::Before }
     }
 
     pub fn tls(socket: Rc<Socket>, link: Rc<Link>, sealer: Sealer, framed: bool) -> Self {
         let form = Form::Tls { sealer: Box::new(sealer), link, framed };
-        Self { socket, form, outgoing: Outgoing::default(), ended: false, in_stream: false }
+        Self { socket, form, outgoing: Outgoing::default(), ended: false, stream: Stream::Before }
     }
 
     pub(super) fn slots(&self) -> Slots {
@@ -85,7 +93,7 @@ impl Sink {
 
     /// From now on the application's bytes pass: a leg that ends before they do is cut short.
     pub(super) fn begin_stream(&mut self) {
-        self.in_stream = true;
+        self.stream = Stream::In;
     }
 
     /// The end of the application's stream has been written.
@@ -94,13 +102,18 @@ impl Sink {
             self.socket.shutdown_write()?;
             self.socket.close_in_order();
         }
-        self.in_stream = false;
+        self.stream = Stream::Ended;
         Ok(())
     }
 
     /// The application's stream has begun and not ended.
     pub fn is_in_stream(&self) -> bool {
-        self.in_stream
+        self.stream == Stream::In
+    }
+
+    /// The application's stream has come to its end: what was sent of it is whole.
+    pub fn has_ended_stream(&self) -> bool {
+        self.stream == Stream::Ended
     }
 
     /// What the reading half of this leg, or the session, wants sent.

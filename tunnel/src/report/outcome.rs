@@ -69,7 +69,9 @@ pub fn stream_json(report: &Report) -> Value {
             "error": result.as_ref().err().map(|error| super::failure_json(&Finding::from(error))["error"].take()),
         }),
     };
+    let complete = value["receipt"]["close"] == "complete";
     if let Value::Object(fields) = &mut value {
+        fields.insert("ok".to_owned(), complete.into());
         let lasted = u64::try_from(report.lasted.as_millis()).unwrap_or(u64::MAX);
         fields.insert("lasted_ms".to_owned(), lasted.into());
     }

@@ -310,7 +310,7 @@ pub(crate) async fn down() -> Endpoint {
 /// Genuine collateral: the samples that the quote library comes with.
 pub(crate) fn sample(name: &str) -> Collateral {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo).args(["metadata", "--format-version", "1", "--offline"]).output().unwrap();
+    let output = Command::new(cargo).args(["metadata", "--format-version", "1"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let package = metadata["packages"].as_array().unwrap().iter().find(|package| package["name"] == "dcap-qvl");

@@ -62,7 +62,9 @@ fn a_hop_that_dies_cuts_the_stream_for_both_ends() {
     let mut random = Random::new(21);
     let world = World::new();
     for round in 0..6 {
+        let (begun, begins) = std::sync::mpsc::channel();
         let (target, served) = workload(move |mut stream| {
+            begun.send(()).unwrap();
             let mut writer = stream.try_clone().unwrap();
             let pouring = thread::spawn(move || pour(&mut writer, 2 * round));
             let (len, reset) = check(&mut stream, 2 * round + 1);
@@ -85,6 +87,7 @@ fn a_hop_that_dies_cuts_the_stream_for_both_ends() {
                 _ => last,
             };
             move || {
+                begins.recv().unwrap();
                 thread::sleep(pause);
                 victim.kill();
             }

@@ -172,7 +172,7 @@ fn two_thousand_streams_arrive_as_they_were_sent() {
             clients.spawn_local(async move {
                 while next.get() < STREAMS {
                     let seed = next.replace(next.get() + 1);
-                    let stream = tokio::time::timeout(PATIENCE, client(egress, seed)).await;
+                    let stream = tokio::time::timeout(3 * PATIENCE, client(egress, seed)).await;
                     stream.unwrap_or_else(|_| panic!("stream {seed} hangs"));
                 }
             });
