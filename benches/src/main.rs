@@ -7,6 +7,7 @@
 
 mod certs;
 mod compare;
+mod first_byte;
 mod load;
 mod ours;
 mod peers;
@@ -32,6 +33,8 @@ struct Cli {
 enum Command {
     /// Measures the relay and other proxies, and prints one table.
     Compare(compare::Args),
+    /// From a connect to the first byte over three hops: attested paths against plain TLS.
+    FirstByte(first_byte::Args),
     /// The server behind the proxies.
     #[command(hide = true)]
     Sink {
@@ -52,6 +55,7 @@ enum Command {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
+        Command::FirstByte(args) => first_byte::run(&args),
         Command::Sink { listen, certs } => sink::run(listen, certs.as_deref()),
         Command::Load(args) => load::run(&args),
         Command::Ours { config } => ours::run(&config),
