@@ -15,7 +15,8 @@ pub struct Limits {
     /// Open connections from one address. 5,000: half of all, so that one source cannot shut out the others; behind a
     /// sidecar or a NAT everybody shares one address, so it cannot be small.
     pub connections_per_source: usize,
-    /// TLS handshakes under way. 256: a handshake costs under a millisecond of a core, so these are done in a quarter of a
+    /// TLS handshakes under way, each from its ClientHello on; others wait for their turn, at most the handshake's deadline.
+    /// 256: a handshake costs under a millisecond of a core, so these are done in a quarter of a
     /// second on one; more would only make all of them miss their deadline in a storm (envoyproxy/envoy#33608).
     pub handshakes_in_flight: usize,
     /// Paths being opened: from OPEN until START. 512: each holds a dial, an appraisal and a trailer of up to 256 KiB.
@@ -57,8 +58,6 @@ pub struct Deadlines {
     pub idle: Option<Duration>,
     /// What open connections have at shutdown. 30 s: Kubernetes' grace period.
     pub drain: Duration,
-    /// From END to the TRAILER, and from the TRAILER to the end of the connection. 5 s.
-    pub trailer: Duration,
 }
 
 impl Default for Limits {
@@ -91,7 +90,6 @@ impl Default for Deadlines {
             write_stall: None,
             idle: None,
             drain: seconds(30),
-            trailer: seconds(5),
         }
     }
 }
@@ -144,7 +142,6 @@ pub(crate) fn read_deadlines(root: &Table<'_>) -> Deadlines {
         ("quote", &mut deadlines.quote),
         ("half_close", &mut deadlines.half_close),
         ("drain", &mut deadlines.drain),
-        ("trailer", &mut deadlines.trailer),
     ] {
         *slot = table.get(key).and_then(|v| v.duration(SHORTEST..=LONGEST)).unwrap_or(*slot);
     }

@@ -50,7 +50,8 @@ pub async fn verify(
         binding: policy.binding,
         route: None,
         policy: Some(policy.digest()),
-        ttl: policy.shape.max_hops.min(TTL),
+        // The first hop is there already: so many may follow it.
+        ttl: policy.shape.max_hops.min(TTL).saturating_sub(1),
         visited: Vec::new(),
         have: Vec::new(),
     };

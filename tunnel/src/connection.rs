@@ -137,15 +137,13 @@ async fn meet(node: &Node, route: &RouteState, socket: Socket) -> Result<(Leg, S
         Upstream::Mutual { .. } => ClientCertificate::Required,
         Upstream::Pki(_) => {
             let files = route.pki.upstream.as_ref().ok_or_else(without_files)?;
-            let _permit = node.gates.handshakes.take(None)?;
-            let leg = handshake::accept_pki(socket, files, node.deadlines.handshake).await?;
+            let leg = handshake::accept_pki(socket, files, &node.gates.handshakes, node.deadlines.handshake).await?;
             return Ok((leg, Speaks::Bytes));
         }
     };
-    let _permit = node.gates.handshakes.take(None)?;
     let allow_bytes = route.route.legacy == Legacy::Enforce;
-    handshake::accept(socket, &node.provider, route.identity()?, certificate, allow_bytes, node.deadlines.handshake)
-        .await
+    let (turns, limit) = (&node.gates.handshakes, node.deadlines.handshake);
+    handshake::accept(socket, &node.provider, route.identity()?, certificate, allow_bytes, turns, limit).await
 }
 
 fn without_files() -> Error {

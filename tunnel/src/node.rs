@@ -5,6 +5,7 @@ use std::sync::Arc;
 use inclavared_attest::Timestamp;
 use inclavared_config::{Deadlines, Downstream, Limits, Route, Upstream};
 use rustls::crypto::CryptoProvider;
+use tokio::sync::Semaphore;
 
 use crate::appraise::Verifier;
 use crate::connection::Report;
@@ -28,7 +29,9 @@ pub struct Node {
 #[derive(Debug)]
 pub struct Gates {
     pub connections: Arc<Gate>,
-    pub handshakes: Arc<Gate>,
+    /// A client takes its turn when it has said something, and waits for it within the handshake's deadline: those who
+    /// wait are connections, which are bounded, and a storm is worked off instead of refused.
+    pub handshakes: Semaphore,
     pub openings: Arc<Gate>,
 }
 
@@ -64,7 +67,7 @@ impl Gates {
     pub fn new(limits: &Limits) -> Self {
         Self {
             connections: Gate::new("open connections", limits.connections, limits.connections_per_source),
-            handshakes: Gate::new("TLS handshakes in flight", limits.handshakes_in_flight, limits.handshakes_in_flight),
+            handshakes: Semaphore::new(limits.handshakes_in_flight.min(Semaphore::MAX_PERMITS)),
             openings: Gate::new("paths being opened", limits.openings, limits.openings_per_source),
         }
     }

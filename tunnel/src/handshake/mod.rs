@@ -20,6 +20,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite};
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::frame::ALPN;
@@ -84,11 +85,13 @@ pub async fn accept(
     identity: Arc<HopIdentity>,
     certificate: ClientCertificate,
     allow_bytes: bool,
+    turns: &Semaphore,
     limit: Duration,
 ) -> Result<(Leg, Speaks), Error> {
     let handshake = async {
         let mut received = BytesMut::new();
         let hello = tls::read_client_hello(&mut socket, &mut received).await.map_err(tls_error)?;
+        let _turn = turn(turns).await?;
         let speaks = if hello.alpn.iter().any(|name| name == ALPN) { Speaks::Frames } else { Speaks::Bytes };
         let ask = certificate == ClientCertificate::Required || speaks == Speaks::Frames;
         let verifier = LegVerifier::new(provider.signature_verification_algorithms, certificate);
@@ -114,6 +117,11 @@ pub async fn accept(
     let client = peer.as_ref().map(|peer| peer.kid);
     let leg = facts(&established, identity.key.kid(), client);
     Ok((Leg::tls(socket, established, TlsFacts { leg, peer, own: Some(identity) }), speaks))
+}
+
+/// A place among the handshakes in flight, for a client that has said something: who is silent holds none.
+async fn turn(turns: &Semaphore) -> Result<SemaphorePermit<'_>, Error> {
+    turns.acquire().await.map_err(|_| Error::Shutdown)
 }
 
 /// Starts an attested leg. `identity` is what we show where the server asks for it.

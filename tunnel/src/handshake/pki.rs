@@ -19,7 +19,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use super::{refusal_is_heard, tls_error, within, without_client_resumption, without_resumption};
+use bytes::BytesMut;
+use tokio::sync::Semaphore;
+
+use super::{refusal_is_heard, tls_error, turn, within, without_client_resumption, without_resumption};
 use crate::error::Error;
 use crate::leg::Leg;
 use crate::socket::Socket;
@@ -32,9 +35,19 @@ const LOOK: Duration = Duration::from_secs(1);
 const LARGEST: u64 = 1 << 20;
 
 /// Accepts a leg with the certificate of a PKI.
-pub async fn accept_pki(mut socket: Socket, files: &PkiServer, limit: Duration) -> Result<Leg, Error> {
+pub async fn accept_pki(
+    mut socket: Socket,
+    files: &PkiServer,
+    turns: &Semaphore,
+    limit: Duration,
+) -> Result<Leg, Error> {
     let config = files.0.current();
-    let handshake = async { tls::accept(&mut socket, config, Default::default()).await.map_err(tls_error) };
+    let handshake = async {
+        let mut received = BytesMut::new();
+        tls::read_client_hello(&mut socket, &mut received).await.map_err(tls_error)?;
+        let _turn = turn(turns).await?;
+        tls::accept(&mut socket, config, received).await.map_err(tls_error)
+    };
     let established = match within("the TLS handshake", limit, handshake).await {
         Ok(established) => established,
         Err(error) => return Err(refusal_is_heard(&mut socket, error).await),

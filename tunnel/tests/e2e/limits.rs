@@ -80,3 +80,37 @@ fn of_paths_being_opened() {
     assert_eq!(client.receive(&mut first).1, b"started");
     assert_eq!(client.open(&mut client.leg(hop.tcp())).unwrap().path.hops.len(), 2);
 }
+
+/// Envoy's storm (envoyproxy/envoy#33608), and the silent clients of inclavare-containers#1035: who has said nothing has no
+/// place, and who must wait for one is served, not refused.
+#[test]
+fn of_handshakes_in_flight() {
+    let world = World::new();
+    let workload = world.workload("--echo");
+    let hop = world.route(
+        "narrow",
+        &format!(
+            r#"
+            listen = "127.0.0.1:0"
+            xfer = "{}"
+            upstream = "attested"
+            downstream = {{ tls = "mutual", policy = "any" }}
+            [limits]
+            handshakes_in_flight = 1
+            [deadlines]
+            handshake = "3s"
+            "#,
+            workload.address
+        ),
+    );
+    let _silent = [connect(hop.tcp()), connect(hop.tcp()), connect(hop.tcp())];
+    let (code, path) = world.attest(&hop.address, "");
+    assert_eq!(code, Some(0), "silent clients shut everybody out: {path:#}");
+    std::thread::scope(|scope| {
+        let at_once: Vec<_> = (0..8).map(|_| scope.spawn(|| world.attest(&hop.address, ""))).collect();
+        for attested in at_once {
+            let (code, path) = attested.join().unwrap();
+            assert_eq!(code, Some(0), "a handshake that had to wait was refused: {path:#}");
+        }
+    });
+}

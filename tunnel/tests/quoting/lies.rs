@@ -170,7 +170,15 @@ async fn hop(node: &Node, listener: &TcpListener, attester: &Arc<SimAttester>, l
     let identity = service.current(now).unwrap();
     let socket = Socket::tcp(listener.accept().await.unwrap().0).unwrap();
     let certificate = ClientCertificate::Optional;
-    let accept = handshake::accept(socket, &node.provider, Arc::clone(&identity), certificate, false, LIMIT);
+    let accept = handshake::accept(
+        socket,
+        &node.provider,
+        Arc::clone(&identity),
+        certificate,
+        false,
+        &node.gates.handshakes,
+        LIMIT,
+    );
     let (mut leg, _) = accept.await.unwrap();
     let asked = receive_open(&mut leg, LIMIT, |_| false).await.unwrap();
     let facts = leg.tls.as_ref().unwrap().leg.clone();

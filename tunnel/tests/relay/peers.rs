@@ -24,6 +24,7 @@ use inclavared_tunnel::quoting::Quoter;
 use inclavared_tunnel::socket::Socket;
 use inclavared_tunnel::statement::Statement;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::world::{PATIENCE, World, route};
 
@@ -133,6 +134,7 @@ impl Server {
             identity,
             optional,
             false,
+            &Semaphore::new(1),
             PATIENCE,
         )
         .await;
