@@ -87,7 +87,6 @@ fn every_setting_arrives() {
         write_stall: Some(seconds(10)),
         idle: Some(seconds(5400)),
         drain: seconds(11),
-        trailer: seconds(12),
     };
     assert_eq!(config.deadlines, deadlines);
     assert_eq!((config.log.format, config.log.filter.as_str()), (LogFormat::Json, "inclavared_tunnel=debug,info"));
