@@ -80,6 +80,14 @@ pub(crate) fn find_policy(policies: &BTreeMap<String, Arc<Policy>>, value: &Valu
     found
 }
 
+/// A policy for what is behind a client. The built-in one lets such a path begin anywhere; any other says where.
+pub(crate) fn for_callers(policy: Arc<Policy>) -> Arc<Policy> {
+    match policy.name.as_str() {
+        GENUINE_ONLY => Arc::new(Policy { shape: Policy::genuine_callers().shape, ..Policy::clone(&policy) }),
+        _ => policy,
+    }
+}
+
 /// Names of routes, policies and roles: they stand in logs, metrics and paths of files.
 pub fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))

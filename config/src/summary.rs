@@ -8,7 +8,7 @@ use std::sync::Arc;
 use inclavared_attest::ConfigDigest;
 use inclavared_attest::policy::{IdentityRule, Measurements, Policy, ReferenceValue, TerminalKind};
 
-use crate::{AttesterKind, Config, Errors, Route, VerifierKind, load};
+use crate::{AttesterKind, Config, Errors, GENUINE_ONLY, Route, VerifierKind, load};
 
 /// What a valid configuration says. `Display` shows it whole, a line each.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -145,7 +145,8 @@ fn policy_warnings(policy: &Policy) -> impl Iterator<Item = String> {
     );
     for kind in [TerminalKind::HostLocal, TerminalKind::Plain] {
         note(
-            policy.shape.terminals.contains(&kind),
+            // The built-in one lets a path begin anywhere, and end nowhere but in a TEE.
+            policy.name != GENUINE_ONLY && policy.shape.terminals.contains(&kind),
             &format!("the terminal `{}` passes; the last hop's bytes leave the TEE unencrypted", kind.name()),
         );
     }

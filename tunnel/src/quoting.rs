@@ -32,7 +32,8 @@ pub struct Quoter(Arc<Shared>);
 
 /// What a quote is asked for: one record of one established leg.
 ///
-/// Only a [`Statement`](crate::statement::Statement) makes one: whoever could have bytes of its own choice quoted would
+/// Only a [`Statement`](crate::statement::Statement) makes one, and the client of an established leg for its
+/// [`forward`](crate::forward) record: whoever could have bytes of its own choice quoted would
 /// have a signing oracle.
 #[derive(Clone, Debug)]
 pub struct Leaf {
@@ -135,6 +136,12 @@ impl Leaf {
     ) -> Self {
         let binder = binder(Side::Server, leg, open, identity.key.kid());
         Self { identity: Arc::clone(identity), digest: leaf(binder, kind, seq, challenge) }
+    }
+
+    /// The leaf for the `forward` record on the leg of which `identity` is the client.
+    pub(crate) fn of_client(identity: &Arc<HopIdentity>, leg: LegId, open: OpenDigest) -> Self {
+        let binder = binder(Side::Client, leg, open, identity.key.kid());
+        Self { identity: Arc::clone(identity), digest: leaf(binder, Kind::Forward, 0, None) }
     }
 }
 

@@ -79,7 +79,7 @@ impl Client {
     }
 
     pub(crate) fn start(&self, leg: &mut Leg, path: &OpenedPath) {
-        self.run(start_path(leg, path)).unwrap();
+        self.run(start_path(leg, path, None)).unwrap();
     }
 
     pub(crate) fn send(&self, leg: &mut Leg, kind: FrameKind, payload: &[u8]) {
