@@ -313,6 +313,11 @@ async fn below(
         (true, _) => Some(route.identity()?),
         (false, _) => None,
     };
+    // Before the dial: where no hop may follow, none is called.
+    let open = match asked {
+        Some(asked) => onward(route, &asked.open, policy, own)?,
+        None => first(route, policy)?,
+    };
     let socket = dial(&route.route.target, node.deadlines.dial).await?;
     let name = server_name(&route.route.target);
     let handshake = handshake::connect(socket, &node.provider, identity, name, node.deadlines.handshake).await;
@@ -321,10 +326,6 @@ async fn below(
         let end = legacy_end(node, &leg, policy).await?;
         return Ok((Some(leg), Below::End(end)));
     }
-    let open = match asked {
-        Some(asked) => onward(route, &asked.open, policy, own)?,
-        None => first(route, policy)?,
-    };
     let passed = node.deadlines.open_to_preview_per_hop * u32::try_from(open.visited.len()).unwrap_or(u32::MAX);
     let limit = node.deadlines.open_to_preview.saturating_sub(passed);
     match open_path(node, &mut leg, policy, &open, limit).await {

@@ -4,12 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod five;
 mod harness;
 mod program;
 mod protocol;
 mod stream;
 
 mod addresses;
+mod behind;
 mod chains;
 mod check;
 mod command_lines;
@@ -17,6 +19,8 @@ mod deadlines;
 mod demo;
 mod downstream_away;
 mod drain;
+mod endings;
+mod faults;
 mod half_close;
 mod killed_hop;
 mod limits;
@@ -25,6 +29,8 @@ mod no_evidence;
 mod null_attester;
 mod parallel_streams;
 mod pccs;
+mod proxy_protocol;
+mod reach;
 mod recorded_values;
 mod resets;
 mod server_speaks_first;
