@@ -5,9 +5,10 @@
 
 use std::fmt;
 
-use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
@@ -60,7 +61,9 @@ impl NamingKey {
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, NameError> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
         let chain = chain.map_err(|error| NameError::Certificate(error.to_string()))?;
-        let Some(holder) = chain.first() else { return Err(NameError::Certificate("no PEM block".to_owned())) };
+        if chain.is_empty() {
+            return Err(NameError::Certificate("no PEM block".to_owned()));
+        }
         if chain.len() > MAX_CERTIFICATES {
             return Err(NameError::Certificate(format!("{} of them, at most {MAX_CERTIFICATES}", chain.len())));
         }
@@ -81,7 +84,7 @@ impl NamingKey {
         let signature = naming.signature(&probe)?;
         end_entity(&naming.chain[0])?;
         if !verifies(&naming.chain[0], &probe, &signature) {
-            return Err(NameError::Key(format!("not that of the certificate ({} bytes)", holder.len())));
+            return Err(NameError::Key("not that of the certificate".to_owned()));
         }
         Ok(naming)
     }
@@ -105,6 +108,19 @@ impl NamingKey {
             Key::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
         }
     }
+}
+
+/// The certificates of authorities, in DER, from a PEM text.
+pub fn authorities(pem: &[u8]) -> Result<Vec<Vec<u8>>, NameError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let certificates = certificates.map_err(|error| NameError::Certificate(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(NameError::Certificate("no PEM block".to_owned()));
+    }
+    for certificate in &certificates {
+        webpki::anchor_from_trusted_cert(certificate).map_err(|error| NameError::Certificate(error.to_string()))?;
+    }
+    Ok(certificates.into_iter().map(|certificate| certificate.to_vec()).collect())
 }
 
 /// Verifies a statement about the hop key `kid`, under an authority's certificates in DER.

@@ -189,6 +189,7 @@ fn from_command_line(typed: OneRoute<'_>) -> Result<Config, Errors> {
         tls: TlsSettings::default(),
         limits: Limits::default(),
         deadlines: Deadlines::default(),
+        identity: None,
         log: typed.log,
         workers: default_workers(),
     })

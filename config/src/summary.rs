@@ -127,7 +127,10 @@ fn policy_line(policy: &Policy) -> String {
         }
     };
     let identity = match &policy.identity {
-        IdentityRule::AnyGenuine => "any genuine platform".to_owned(),
+        IdentityRule::AnyGenuine => match &policy.named {
+            Some(named) => format!("{} name(s) by an authority", named.uris.len()),
+            None => "any genuine platform".to_owned(),
+        },
         IdentityRule::Platforms(ids) => format!("{} platform(s)", ids.len()),
     };
     format!("{}: {measurements}; {identity}; up to {} hops", policy.name, policy.shape.max_hops)

@@ -99,7 +99,7 @@ async fn run(
     let live = Live::new(node, route.quoter.as_ref(), statement, &below, (&client, &server));
     let closing = Closing { node, below: &below, live: &live };
     let standing =
-        Standing::new((behind.judged, route.route.upstream.policy()), (&below, route.route.downstream.policy()));
+        Standing::new((behind.into_judged(), route.route.upstream.policy()), (&below, route.route.downstream.policy()));
     let refused = std::pin::pin!(standing.until_refused(&node.verifier, changes));
     let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times, refused).await;
     report.counters = counters;

@@ -174,6 +174,11 @@ impl Behind {
         let blobs = self.evidence.iter().cloned().chain(quoted).chain([evidence.blob().into()]);
         Ok(Some(on_top(record, behind, blobs).encode()))
     }
+
+    /// What is left of it once the stream begins: the trailer has kilobytes.
+    pub fn into_judged(self) -> Judged {
+        self.judged
+    }
 }
 
 /// At level `quote`, a fresh quote over our own side of the leg below. It is made while the client looks at the PREVIEW.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use inclavared_attest::attester::{Attester, AttesterError, UserData};
 use inclavared_attest::evidence::{Claims, Endorsements, Evidence, EvidenceError, EvidenceTag};
+use inclavared_attest::named::NameError;
 use inclavared_attest::path::{Challenge, FreshQuote, Kind, MAX_LEAVES, MerkleTree, Side, binder, leaf};
 use inclavared_attest::{Digest, LegId, OpenDigest, Timestamp};
 use tokio::sync::oneshot;
@@ -64,6 +65,8 @@ pub enum QuoteError {
     Attester(#[source] AttesterError),
     #[error("the attester's quote is not one over our claims")]
     Evidence(#[source] EvidenceError),
+    #[error("the authority's certificate names no key")]
+    Name(#[source] NameError),
 }
 
 /// Shared by all that wait for one quote.
@@ -202,7 +205,9 @@ impl Shared {
         if let Some(hop) = &mut hop {
             hop.not_after = Timestamp::now().plus(LIFETIME);
         }
-        let claims = Claims::new(identity.key.kid(), hop, Some(root));
+        let end = hop.as_ref().map(|hop| hop.not_after);
+        let name = end.map(|end| identity.name(end)).transpose().map_err(QuoteError::Name)?.flatten();
+        let claims = Claims::named(identity.key.kid(), hop, Some(root), name);
         let tag = self.attester.tag();
         let quote = match tag {
             EvidenceTag::Null => Vec::new(),

@@ -19,6 +19,7 @@ impl Policy {
             danger_allow_debug: false,
             tcb: TcbPolicy::cloud(),
             identity: IdentityRule::AnyGenuine,
+            named: None,
             measurements: Measurements::NotCompared,
             shape: ChainShape {
                 order: Vec::new(),

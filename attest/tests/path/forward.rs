@@ -83,7 +83,7 @@ fn each_lie_is_refused_by_its_check_in_both() {
 
 #[test]
 fn records_of_another_kind_session_or_place_do_not_pass() {
-    let (chain, other) = (chain(), self::chain());
+    let (chain, other) = (chain(), chain());
     let right = chain.forward();
     let blobs: Vec<_> = chain.hops.iter().chain(&other.hops).map(|hop| hop.evidence.blob()).collect();
     for verify in [judged, joined] {
@@ -113,7 +113,8 @@ fn a_hidden_hop_breaks_the_chain() {
     // The client says that the path begins with it, and leaves out who is behind it: the shape is the policy's.
     chain.hops.truncate(1);
     let bytes = chain.forward().encode();
-    let strict = Policy { shape: inclavared_attest::policy::ChainShape { min_hops: 3, ..callers().shape }, ..callers() };
+    let strict =
+        Policy { shape: inclavared_attest::policy::ChainShape { min_hops: 3, ..callers().shape }, ..callers() };
     let error = verify_path(&chain.input(&bytes, Expects::Forward), &strict, &WORLD.appraiser).unwrap_err();
     assert_refused(&error, None, Check::Shape, Reason::Shape);
     assert!(joined(&chain, &bytes).is_ok(), "whoever judges nobody lets it pass on");
@@ -156,7 +157,8 @@ fn a_client_without_records_is_judged_by_its_evidence() {
     chain.end = Downstream::Legacy(peer_of(LegId::from_bytes([3; 32]), key.kid(), legacy.digest(), NOW));
     let trailer: Trailer = chain.forward();
     let refs: Vec<_> = trailer.records().iter().collect();
-    let bytes = raw(Kind::Forward, &refs, &[chain.hops[0].evidence.blob(), chain.hops[1].evidence.blob(), legacy.blob()]);
+    let bytes =
+        raw(Kind::Forward, &refs, &[chain.hops[0].evidence.blob(), chain.hops[1].evidence.blob(), legacy.blob()]);
     assert_refused(&judged(&chain, &bytes).unwrap_err(), None, Check::Shape, Reason::Shape);
     let mut lenient = callers();
     lenient.shape.allow_legacy_end = true;
