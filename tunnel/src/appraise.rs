@@ -15,8 +15,8 @@ use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised, Collatera
 use inclavared_attest::certificate::PeerCertificate;
 use inclavared_attest::evidence::{Endorsements, Evidence, EvidenceTag};
 use inclavared_attest::path::{
-    Challenge, Counters, Expects, FirstLeg, Nonce, Path, PathError, PathInput, TrailerLimits, no_known_blobs,
-    verify_path,
+    Challenge, Counters, Expects, FirstLeg, MAX_HOPS, Nonce, Path, PathError, PathInput, TrailerLimits, join_path,
+    no_known_blobs, verify_path,
 };
 use inclavared_attest::policy::{HopPlace, PathEnd, Policy, Verdict};
 use inclavared_attest::{EvidenceDigest, KeyId, LegId, OpenDigest, Reason, Timestamp};
@@ -316,6 +316,8 @@ pub struct PathCheck {
 #[derive(Clone, Debug)]
 pub enum Due {
     Preview,
+    /// The path behind a client.
+    Forward,
     /// `path` is the newest state of it.
     Refresh {
         path: Arc<Path>,
@@ -332,16 +334,26 @@ impl PathCheck {
         TrailerLimits { hops: self.context.policy.shape.max_hops, ..TrailerLimits::DEFAULT }
     }
 
+    /// Whether the records join; what they speak of is not judged, and the policy not asked.
+    pub fn join(&self) -> Result<Path, PathError> {
+        join_path(&self.input(TrailerLimits { hops: MAX_HOPS, ..TrailerLimits::DEFAULT }))
+    }
+
     fn run(&self, appraiser: &dyn Appraise) -> Result<Path, PathError> {
-        let PathContext { policy, nonce, leg, spki, evidence, own, open } = &self.context;
+        verify_path(&self.input(self.limits()), &self.context.policy, appraiser)
+    }
+
+    fn input(&self, limits: TrailerLimits) -> PathInput<'_> {
+        let PathContext { nonce, leg, spki, evidence, own, open, .. } = &self.context;
         let expects = match &self.due {
             Due::Preview => Expects::Preview,
+            Due::Forward => Expects::Forward,
             Due::Refresh { path, challenge } => Expects::Refresh { path, challenge: challenge.as_ref() },
             Due::Final { path, counters } => Expects::Final { path, counters: *counters },
         };
-        let input = PathInput {
+        PathInput {
             trailer: &self.trailer,
-            limits: self.limits(),
+            limits,
             expects,
             nonce: *nonce,
             leg: FirstLeg { id: *leg, spki, evidence: evidence.blob() },
@@ -349,8 +361,7 @@ impl PathCheck {
             open: *open,
             now: Timestamp::now(),
             known: &no_known_blobs,
-        };
-        verify_path(&input, policy, appraiser)
+        }
     }
 }
 
