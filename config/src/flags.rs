@@ -174,6 +174,7 @@ fn from_command_line(typed: OneRoute<'_>) -> Result<Config, Errors> {
         legacy: typed.legacy,
         ttl: DEFAULT_TTL,
         disclose_expected: false,
+        warm: None,
     };
     let routes = vec![route];
     Ok(Config {

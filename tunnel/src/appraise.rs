@@ -15,8 +15,7 @@ use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised, Collatera
 use inclavared_attest::certificate::PeerCertificate;
 use inclavared_attest::evidence::{Endorsements, Evidence, EvidenceTag};
 use inclavared_attest::path::{
-    Challenge, Counters, Expects, FirstLeg, Nonce, Path, PathError, PathInput, TrailerLimits, no_known_blobs,
-    verify_path,
+    Challenge, Counters, Expects, FirstLeg, Nonce, Path, PathError, PathInput, TrailerLimits, verify_path,
 };
 use inclavared_attest::policy::{HopPlace, PathEnd, Policy, Verdict};
 use inclavared_attest::{EvidenceDigest, KeyId, LegId, OpenDigest, Reason, Timestamp};
@@ -27,6 +26,7 @@ use tokio::time::Instant;
 use crate::blocking::BlockingPool;
 use crate::collateral::CollateralService;
 use crate::error::{Error, Refused};
+use crate::have::{Held, Seen};
 
 /// PROTOCOL section 9: an acceptance is remembered for at most this long.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
@@ -117,6 +117,8 @@ pub struct Verifier {
     pub limit: Duration,
     /// Of those that are appraised again, so many at once: new ones do not wait behind them.
     pub turns: Arc<Semaphore>,
+    /// What may be named in `have`.
+    pub seen: Arc<Seen>,
 }
 
 /// The permits of [`Verifier::turns`].
@@ -186,7 +188,7 @@ impl Verifier {
         let check = Arc::new(check);
         let trailer = Arc::clone(&check);
         let judge = move || check.run(&*appraiser).map_err(|error| Refused::Path(Box::new(error)));
-        let sets = move || missing::sets_of_trailer(&trailer.trailer, &trailer.limits());
+        let sets = move || missing::sets_of_trailer(&trailer.trailer, &trailer.limits(), &trailer.context.held);
         self.judge("verifying a path", judge, sets).await
     }
 
@@ -302,6 +304,8 @@ pub struct PathContext {
     pub evidence: Evidence,
     pub own: Option<KeyId>,
     pub open: OpenDigest,
+    /// What that OPEN said that we have, until the PREVIEW is verified.
+    pub held: Held,
 }
 
 /// One trailer to be verified, with all that it takes, owned.
@@ -333,7 +337,7 @@ impl PathCheck {
     }
 
     fn run(&self, appraiser: &dyn Appraise) -> Result<Path, PathError> {
-        let PathContext { policy, nonce, leg, spki, evidence, own, open } = &self.context;
+        let PathContext { policy, nonce, leg, spki, evidence, own, open, held } = &self.context;
         let expects = match &self.due {
             Due::Preview => Expects::Preview,
             Due::Refresh { path, challenge } => Expects::Refresh { path, challenge: challenge.as_ref() },
@@ -348,7 +352,7 @@ impl PathCheck {
             own: *own,
             open: *open,
             now: Timestamp::now(),
-            known: &no_known_blobs,
+            known: &|name| held.blob(name),
         };
         verify_path(&input, policy, appraiser)
     }

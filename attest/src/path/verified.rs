@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::record::{AttestedPeer, Counters, PeerVerdict};
 use super::{CloseReason, Downstream, Receipt, TlsParameters};
@@ -32,6 +33,8 @@ pub struct Path {
     pub expires: Timestamp,
     /// When the policy's path age is reached: without a fresh quote of every hop by then, the path ends.
     pub ages_at: Timestamp,
+    /// How long the verifier's own leg had stood ready when it asked for this path; `None` if it was made for it.
+    pub warm: Option<Duration>,
     /// How it ended: after the final trailer.
     pub close: Option<Close>,
 }
@@ -103,7 +106,8 @@ impl Path {
             collateral: first.appraised.collateral,
             appraised_at: first.appraised.appraised_at,
         };
-        Downstream::Attested { peer, open: first.open, binding, next: first.record }
+        let warm_ms = self.warm.map(|warm| u64::try_from(warm.as_millis()).unwrap_or(u64::MAX));
+        Downstream::Attested { peer, open: first.open, binding, next: first.record, warm_ms }
     }
 
     /// What the hop above says in its final record when this path broke off.

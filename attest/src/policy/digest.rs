@@ -24,7 +24,8 @@ impl Policy {
     }
 
     fn encode(&self, e: &mut Out) -> Done {
-        e.map(11)?;
+        // Left out where it demands nothing, so that the digests of policies from before it stay what they were.
+        e.map(11 + u64::from(self.refuse_warm_legs))?;
         e.u8(1)?.u8(FORM)?;
         e.u8(2)?.bool(self.allow_simulated)?;
         e.u8(3)?.bool(self.danger_allow_null)?;
@@ -56,6 +57,9 @@ impl Policy {
             Binding::KeyAudit => 1,
             Binding::Quote => 2,
         })?;
+        if self.refuse_warm_legs {
+            e.u8(12)?.bool(true)?;
+        }
         Ok(())
     }
 }
