@@ -5,17 +5,17 @@
 //! closed it, or has sent anything but a session ticket, is not spoken to over it. What the other side does with a leg
 //! over which nobody has asked for a path yet is here, too.
 
+mod ready;
+
 use std::collections::VecDeque;
-use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use inclavared_attest::path::Open;
 use inclavared_attest::policy::Policy;
-use inclavared_attest::{KeyId, Reason, Timestamp};
+use inclavared_attest::{KeyId, Reason};
 use inclavared_config::{Downstream, Upstream, WarmLegs};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -25,11 +25,11 @@ use crate::connect::{dial, server_name};
 use crate::error::{Error, PeerMisbehaved};
 use crate::handshake::{self, Speaks};
 use crate::identity::HopIdentity;
-use crate::leg::{Leg, TlsFacts};
+use crate::leg::Leg;
 use crate::node::{Node, RouteState};
 use crate::open::{self, Asked, OpenedPath, open_path};
-use crate::socket::Parked;
-use crate::tls::{Content, Established, MAX_RECORD, Opened, Opener, Sealer};
+use crate::tls::Established;
+use ready::Ready;
 
 /// So many are made at once.
 const AT_ONCE: usize = 8;
@@ -37,15 +37,12 @@ const AT_ONCE: usize = 8;
 /// A leg that its peer has closed is missed after this long at the latest.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A leg that was taken is replaced so much later: the path that took it goes first.
+const REFILL: Duration = Duration::from_millis(10);
+
 /// After a failure, and twice as long after each further one in a row.
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(30);
-
-/// Evidence that ends sooner is not worth a leg: the path has to be opened and started before.
-const EVIDENCE_LEFT: Duration = Duration::from_secs(60);
-
-/// Session tickets that a peer may send on a leg nobody uses yet.
-const MOST_UNREAD: usize = 2 * MAX_RECORD;
 
 /// The legs of one route that stand ready. Shared by the workers; one of them [keeps](keep) it filled.
 #[derive(Debug)]
@@ -55,23 +52,9 @@ pub struct Pool {
     ready: Mutex<VecDeque<Ready>>,
     /// One was taken, or found dead.
     taken: Notify,
-    /// Found dead when they were wanted.
+    /// Found dead when they were wanted, and found well, since the last look.
     lost: AtomicUsize,
-}
-
-/// An established leg, apart from any worker's runtime.
-#[derive(Debug)]
-struct Ready {
-    socket: Parked,
-    opener: Opener,
-    sealer: Sealer,
-    unread: BytesMut,
-    facts: TlsFacts,
-    /// The hop key that was offered, whether the peer wanted to see it or not.
-    own: Option<KeyId>,
-    made: Instant,
-    /// Somewhat less than `max_age` after: a pool that was filled at once is not emptied at once.
-    until: Instant,
+    served: AtomicUsize,
 }
 
 /// What a look at the pool has found.
@@ -81,6 +64,8 @@ struct Weeded {
     retired: Vec<Ready>,
     /// Closed by the peer, or of no use to us any more by what it sent.
     lost: usize,
+    /// Over which paths were opened since the last look.
+    served: usize,
 }
 
 /// Opens a path over a leg that stands ready. None: there is none, or none may be used, or the peer was gone: then a new
@@ -97,6 +82,7 @@ pub async fn open_warm(
     let Some((mut leg, age)) = pool.take(own.map(|own| own.key.kid())) else { return Ok(None) };
     match open_path(node, &mut leg, policy, open, limit).await {
         Ok(mut opened) => {
+            pool.served.fetch_add(1, Ordering::Relaxed);
             Arc::make_mut(&mut opened.path).warm = Some(age);
             Ok(Some((leg, opened)))
         }
@@ -162,7 +148,13 @@ fn never_asked(error: Error) -> Error {
 
 impl Pool {
     pub fn new(settings: WarmLegs) -> Self {
-        Self { settings, ready: Mutex::default(), taken: Notify::new(), lost: AtomicUsize::new(0) }
+        Self {
+            settings,
+            ready: Mutex::default(),
+            taken: Notify::new(),
+            lost: AtomicUsize::new(0),
+            served: AtomicUsize::new(0),
+        }
     }
 
     /// The oldest that serves, and how long it has stood. Nobody else gets it. Must be called inside a runtime.
@@ -190,7 +182,8 @@ impl Pool {
 
     /// Takes out whatever does not serve any more. `own` is the hop key now in service.
     fn weed(&self, own: Option<KeyId>) -> Weeded {
-        let mut weeded = Weeded { lost: self.lost.swap(0, Ordering::Relaxed), ..Weeded::default() };
+        let (lost, served) = (self.lost.swap(0, Ordering::Relaxed), self.served.swap(0, Ordering::Relaxed));
+        let mut weeded = Weeded { retired: Vec::new(), lost, served };
         let mut all = self.ready();
         for mut ready in std::mem::take(&mut *all) {
             if ready.own != own || Instant::now() >= ready.until || !ready.evidence_lasts() {
@@ -242,15 +235,23 @@ pub async fn keep(node: Arc<Node>, route: Arc<RouteState>, mut down: watch::Rece
     let mut pause = RETRY;
     let mut not_before = Instant::now();
     let look = jitter(LOOK.min(pool.settings.max_age / 4));
+    let (mut look_at, mut of_key) = (Instant::now(), None);
     loop {
-        let own = identity(&route).ok().flatten();
-        let weeded = pool.weed(own.as_ref().map(|own| own.key.kid()));
+        let own = identity(&route).ok().flatten().map(|own| own.key.kid());
+        // Taking a leg wakes this task up: all of them are looked at now and then only, or when the key is another.
+        let weeded = if Instant::now() >= look_at || own != of_key {
+            look_at = Instant::now() + look;
+            of_key = own;
+            pool.weed(own)
+        } else {
+            Weeded::default()
+        };
         if weeded.lost > 0 {
             // A peer that lets legs go as fast as they are made is not asked as fast.
             tracing::debug!(route = route.route.name, legs = weeded.lost, "legs that stood ready were lost");
             not_before = Instant::now() + jitter(pause);
             pause = (pause * 2).min(RETRY_MOST);
-        } else if !weeded.retired.is_empty() {
+        } else if weeded.served > 0 || !weeded.retired.is_empty() {
             pause = RETRY;
         }
         weeded.retired.into_iter().for_each(let_go);
@@ -271,11 +272,15 @@ pub async fn keep(node: Arc<Node>, route: Arc<RouteState>, mut down: watch::Rece
                 }
             }
         }
-        let next = Instant::now() + look;
-        let next = if pool.lacking() > 0 { next.min(not_before.max(Instant::now())) } else { next };
+        let next = if pool.lacking() > 0 { look_at.min(not_before) } else { look_at };
         tokio::select! {
             () = sleep_until(next) => {}
-            () = pool.taken.notified() => {}
+            () = pool.taken.notified() => {
+                let now = Instant::now();
+                if not_before <= now {
+                    not_before = now + jitter(REFILL);
+                }
+            }
             changed = changes.changed() => match changed {
                 Ok(()) => pool.judge_again(&node).await,
                 // Nobody changes collateral any more.
@@ -343,43 +348,6 @@ fn identity(route: &RouteState) -> Result<Option<Arc<HopIdentity>>, Error> {
     }
 }
 
-impl Ready {
-    /// Nothing has come but session tickets, and the peer has not closed. Waits for nothing.
-    fn is_quiet(&mut self) -> bool {
-        let mut chunk = [0; 2048];
-        loop {
-            match self.socket.read(&mut chunk) {
-                Ok(0) => return false,
-                Ok(read) if self.unread.len() + read <= MOST_UNREAD => self.unread.extend_from_slice(&chunk[..read]),
-                Ok(_) => return false,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return false,
-            }
-        }
-        while !self.unread.is_empty() {
-            match self.opener.open(&mut self.unread) {
-                Ok(Opened::Record { consumed, what: Content::Ignored }) => drop(self.unread.split_to(consumed)),
-                Ok(Opened::Incomplete { .. }) => break,
-                Ok(Opened::Record { .. }) | Err(_) => return false,
-            }
-        }
-        true
-    }
-
-    fn evidence_lasts(&self) -> bool {
-        let evidence = self.facts.peer.as_ref().and_then(|peer| peer.evidence.as_ref());
-        let end = evidence.and_then(|evidence| evidence.claims().hop()).map(|hop| hop.not_after);
-        end.is_none_or(|end| Timestamp::now().plus(EVIDENCE_LEFT) < end)
-    }
-
-    /// Must be called inside a runtime.
-    fn into_leg(self) -> io::Result<Leg> {
-        let Self { socket, opener, sealer, unread, facts, .. } = self;
-        Ok(Leg::framed(socket.resume()?, opener, sealer, unread, facts))
-    }
-}
-
 /// Closes in order, beside whatever else goes on.
 fn let_go(ready: Ready) {
     if let Ok(leg) = ready.into_leg() {
@@ -397,3 +365,6 @@ fn random() -> f64 {
     let _ = aws_lc_rs::rand::fill(&mut random);
     f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;
