@@ -2,10 +2,12 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Shutdown};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
@@ -67,16 +69,40 @@ impl Socket {
         each!(self, s => s.writable().await)
     }
 
+    /// Reads what is there. `WouldBlock`: wait until it is readable.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        each!(self, s => s.try_read(buf))
+        let room = buf.len();
+        self.at_once(Interest::READABLE, room, |fd| Ok(rustix::net::recv(fd, buf, RecvFlags::empty())?.1))
     }
 
     pub fn try_read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        each!(self, s => s.try_read_vectored(bufs))
+        let room = bufs.iter().map(|buf| buf.len()).sum();
+        self.at_once(Interest::READABLE, room, |fd| Ok(rustix::io::readv(fd, bufs)?))
     }
 
     pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        each!(self, s => s.try_write_vectored(bufs))
+        let room = bufs.iter().map(|buf| buf.len()).sum();
+        self.at_once(Interest::WRITABLE, room, |fd| Ok(rustix::io::writev(fd, bufs)?))
+    }
+
+    /// One system call, if the socket is ready. One that does less than there was `room` for has emptied the socket, or
+    /// filled it: another would only be told to wait. So the socket counts as not ready from then on; epoll, which is
+    /// edge-triggered, tells of all that happens later, and an end of file or an error that it has told of stays.
+    fn at_once(
+        &self,
+        interest: Interest,
+        room: usize,
+        call: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut part = None;
+        let whole = each!(self, s => s.try_io(interest, || match call(s.as_fd())? {
+            done if done > 0 && done < room => {
+                part = Some(done);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            done => Ok(done),
+        }));
+        part.map_or(whole, Ok)
     }
 
     /// Ends our direction: the peer reads an end of file.

@@ -2,6 +2,7 @@
 //! are here; `pki` has those with ordinary certificates.
 
 mod pki;
+mod remembered;
 mod resolver;
 mod verifier;
 
