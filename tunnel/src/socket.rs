@@ -1,7 +1,7 @@
 //! A stream socket: TCP or Unix, with the readiness interface that the relay works on.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -39,6 +39,22 @@ impl Socket {
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         Ok(Self::Tcp(stream))
+    }
+
+    /// The address at the other end, if it has one: the same for IPv4 and for IPv4 in IPv6.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok().map(|address| address.ip().to_canonical()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Takes the socket out of its runtime: any worker may go on with it.
+    pub fn park(self) -> io::Result<Parked> {
+        Ok(match self {
+            Self::Tcp(stream) => Parked::Tcp(stream.into_std()?),
+            Self::Unix(stream) => Parked::Unix(stream.into_std()?),
+        })
     }
 
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
@@ -114,6 +130,27 @@ impl Socket {
             // Best effort, as above.
             let _ = SockRef::from(stream).set_linger(None);
         }
+    }
+}
+
+/// A socket that nobody waits on. It does not block.
+#[derive(Debug)]
+pub enum Parked {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Parked {
+    /// Must be called inside the runtime that goes on with it.
+    pub fn resume(self) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Socket::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+
+    pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        each!(self, s => io::Read::read(s, buf))
     }
 }
 

@@ -22,12 +22,12 @@ use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use bytes::BytesMut;
-use tokio::sync::Semaphore;
 
 use super::remembered::Remembered;
-use super::{refusal_is_heard, tls_error, turn, within, without_client_resumption, without_resumption};
+use super::{refusal_is_heard, tls_error, within, without_client_resumption, without_resumption};
 use crate::error::Error;
 use crate::leg::Leg;
+use crate::permits::Gate;
 use crate::socket::Socket;
 use crate::tls;
 
@@ -41,14 +41,14 @@ const LARGEST: u64 = 1 << 20;
 pub async fn accept_pki(
     mut socket: Socket,
     files: &PkiServer,
-    turns: &Semaphore,
+    turns: &Arc<Gate>,
     limit: Duration,
 ) -> Result<Leg, Error> {
     let config = files.0.current();
     let handshake = async {
         let mut received = BytesMut::new();
         tls::read_client_hello(&mut socket, &mut received).await.map_err(tls_error)?;
-        let _turn = turn(turns).await?;
+        let _turn = turns.turn(socket.peer_ip()).await?;
         tls::accept(&mut socket, config, received).await.map_err(tls_error)
     };
     let established = match within("the TLS handshake", limit, handshake).await {
