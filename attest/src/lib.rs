@@ -16,6 +16,7 @@ pub mod platform;
 pub mod policy;
 pub mod quote;
 mod reason;
+pub mod reference;
 pub mod sim;
 mod time;
 

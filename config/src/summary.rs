@@ -129,6 +129,7 @@ fn policy_line(policy: &Policy) -> String {
     let identity = match &policy.identity {
         IdentityRule::AnyGenuine => "any genuine platform".to_owned(),
         IdentityRule::Platforms(ids) => format!("{} platform(s)", ids.len()),
+        IdentityRule::ConfigIds(ids) => format!("{} CONFIGID(s)", ids.len()),
     };
     format!("{}: {measurements}; {identity}; up to {} hops", policy.name, policy.shape.max_hops)
 }

@@ -2,8 +2,10 @@
 
 mod admit;
 mod builtin;
+mod demand;
 mod digest;
 mod error;
+mod field;
 mod measure;
 mod shape;
 mod verdict;
@@ -12,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use admit::CLOCK_SKEW;
+pub use demand::{Comparison, Demand, Test};
 pub use error::PolicyError;
+pub use field::{Field, FieldValue, GUEST_POLICY_BITS};
 pub use verdict::{Claim, TrustVector, Verdict};
 
 use crate::ConfigDigest;
@@ -68,6 +72,8 @@ pub struct TcbPolicy {
     pub grace: Duration,
     /// Advisories that refuse a platform whatever its status (`INTEL-SA-00615`).
     pub refused_advisories: BTreeSet<String>,
+    /// Where set, a platform with any other advisory is refused. A refused one is refused even if it stands here.
+    pub allowed_advisories: Option<BTreeSet<String>>,
     pub allow_smt: bool,
     pub allow_dynamic_platform: bool,
     pub allow_cached_keys: bool,
@@ -83,6 +89,9 @@ pub enum IdentityRule {
     AnyGenuine,
     /// Only these platforms (PPID, platform instance id or chip id, as bytes).
     Platforms(BTreeSet<Vec<u8>>),
+    /// Only enclaves that were launched with one of these CONFIGIDs (SGX with KSS). Whoever knows one can launch with it:
+    /// it says whose configuration the code was given, and the code has to make something of it.
+    ConfigIds(BTreeSet<[u8; 64]>),
 }
 
 /// Which code is acceptable at which hop.
@@ -103,6 +112,8 @@ pub struct HopRule {
     pub tees: BTreeSet<Tee>,
     /// Any one of them suffices. Invariant: not empty.
     pub reference_values: Vec<ReferenceValue>,
+    /// All of them have to hold, whichever reference value it was.
+    pub demands: Vec<Demand>,
     /// Where set, the configuration that the hop attests must be this one.
     pub config_digest: Option<ConfigDigest>,
 }
