@@ -132,6 +132,7 @@ fn policy_line(policy: &Policy) -> String {
             None => "any genuine platform".to_owned(),
         },
         IdentityRule::Platforms(ids) => format!("{} platform(s)", ids.len()),
+        IdentityRule::ConfigIds(ids) => format!("{} CONFIGID(s)", ids.len()),
     };
     format!("{}: {measurements}; {identity}; up to {} hops", policy.name, policy.shape.max_hops)
 }
