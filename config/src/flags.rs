@@ -185,6 +185,7 @@ fn from_command_line(typed: OneRoute<'_>) -> Result<Config, Errors> {
         limits: Limits::default(),
         deadlines: Deadlines::default(),
         log: typed.log,
+        admin: None,
         workers: default_workers(),
     })
 }

@@ -12,6 +12,7 @@ use crate::connection::Report;
 use crate::error::Error;
 use crate::handshake::{PkiClient, PkiError, PkiServer};
 use crate::identity::{HopIdentity, IdentityService};
+use crate::metrics::ConnectionCounters;
 use crate::permits::Gate;
 use crate::quoting::Quoter;
 
@@ -21,6 +22,7 @@ pub struct Node {
     pub verifier: Verifier,
     pub deadlines: Deadlines,
     pub gates: Gates,
+    pub metrics: ConnectionCounters,
     /// Told of every connection that has ended.
     pub ended: Box<dyn Fn(&Report) + Send + Sync>,
 }

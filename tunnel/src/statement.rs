@@ -74,8 +74,10 @@ impl Statement {
         let (quote, quoted) = apart(fresh);
         let record = self.sign(Stage::Preview, self.seq, quote, downstream, depth(below.as_ref()))?;
         self.preview = Some(record.digest());
-        let evidence: Arc<[u8]> = self.identity.certificate.evidence().blob().into();
-        Ok(on_top(record, below, peer.into_iter().chain(quoted).chain([evidence])).encode())
+        let certificate = &self.identity.certificate;
+        let evidence: Arc<[u8]> = certificate.evidence().blob().into();
+        let own = [evidence].into_iter().chain(certificate.snp_endorsements().cloned());
+        Ok(on_top(record, below, peer.into_iter().chain(quoted).chain(own)).encode())
     }
 
     /// The digest that START has to name.
@@ -131,6 +133,9 @@ impl Statement {
         downstream: Downstream,
         depth: u8,
     ) -> Result<SignedRecord, Error> {
+        let certificate = &self.identity.certificate;
+        let sent = certificate.snp_endorsements().filter(|_| stage == Stage::Preview);
+        let endorsements = sent.map(|sent| Digest::of(sent));
         let iat = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let record = Record {
             stage,
@@ -141,8 +146,9 @@ impl Statement {
             iat_ms: u64::try_from(iat.as_millis()).unwrap_or(u64::MAX),
             own: Own {
                 spki: self.identity.key.spki().to_vec(),
-                evidence: self.identity.certificate.evidence().digest(),
+                evidence: certificate.evidence().digest(),
                 fresh,
+                endorsements,
             },
             upstream: self.upstream.clone(),
             downstream,

@@ -1,8 +1,8 @@
 //! What a file of evidence is.
 
-use crate::appraise::{ParsedQuote, parse, pem_certificates};
+use crate::appraise::{ParsedQuote, amd_root, parse, pem_certificates};
 use crate::certificate::{self, EvidenceForm};
-use crate::evidence::{EvidenceTag, Tee};
+use crate::evidence::{Evidence, EvidenceTag, Tee};
 use crate::quote::{Layout, QuoteError};
 use crate::{Reason, Timestamp};
 
@@ -70,6 +70,18 @@ impl Input {
         match hexadecimal(bytes) {
             Some(decoded) => Self::raw(&decoded),
             None => Self::raw(bytes),
+        }
+    }
+
+    /// The SEV-SNP report in it, genuine or simulated; `None` if it is something else. Nothing is checked.
+    pub fn snp_report(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Quote(quote) => amd_root(quote.tag, &quote.quote).map(|_| quote.quote.clone()),
+            Self::Certificate(certificate) => {
+                let (_, tagged) = certificate::locate_evidence(&certificate.der);
+                let evidence = Evidence::decode(&tagged?).ok()?;
+                amd_root(evidence.tag(), evidence.quote()).map(|_| evidence.quote().to_vec())
+            }
         }
     }
 

@@ -184,7 +184,7 @@ fn an_snp_certificate_that_brings_its_chain() {
     assert_eq!(error(&judge(&stale, &roots)), (Outcome::CouldNotTry, "expired"));
 
     let shown = inspect(&input);
-    assert_eq!(shown["endorsements"]["vcek"]["subject"], "CN=SEV-VCEK");
+    assert_eq!(shown["endorsements"]["vcek"]["subject"], "O=Simulated platform, not AMD, CN=SEV-VCEK");
     assert_eq!(shown["quote"]["signing_key"], json!(SigningKey::Vcek));
 
     // A bare report: with nothing beside it, with another chip's chain, with both.

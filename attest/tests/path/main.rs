@@ -9,5 +9,6 @@ mod document;
 mod later;
 mod preview;
 mod records;
+mod sev_snp;
 mod vectors;
 mod world;
