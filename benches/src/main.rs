@@ -8,7 +8,9 @@
 mod certs;
 mod compare;
 mod first_byte;
+mod handshakes;
 mod load;
+mod mutations;
 mod ours;
 mod peers;
 mod proc;
@@ -35,6 +37,10 @@ enum Command {
     Compare(compare::Args),
     /// From a connect to the first byte over three hops: attested paths against plain TLS.
     FirstByte(first_byte::Args),
+    /// A warm attested handshake against plain mutual TLS.
+    Handshakes(handshakes::Args),
+    /// Damaged evidence, certificates and collateral: nothing panics, and nothing is accepted that says something else.
+    Mutations(mutations::Args),
     /// The server behind the proxies.
     #[command(hide = true)]
     Sink {
@@ -56,6 +62,8 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::FirstByte(args) => first_byte::run(&args),
+        Command::Handshakes(args) => handshakes::run(&args),
+        Command::Mutations(args) => mutations::run(&args),
         Command::Sink { listen, certs } => sink::run(listen, certs.as_deref()),
         Command::Load(args) => load::run(&args),
         Command::Ours { config } => ours::run(&config),

@@ -6,7 +6,7 @@
 mod missing;
 mod remember;
 
-pub use remember::RememberingAppraiser;
+pub use remember::{RememberingAppraiser, Unlisted};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -118,9 +118,11 @@ pub fn appraisal(attestation: &Attestation, needed: bool) -> Result<Appraisal, A
     let appraiser = Appraiser::new(roots, Arc::clone(&book));
     let accepts = AcceptedTags(accepted(attestation.verifier));
     let named = NamedVerifier { appraiser, name: attestation.verifier.name(), accepts };
-    let appraiser = RememberingAppraiser::new(named, book);
+    let collateral = Arc::new(service);
+    let lists = Arc::clone(&collateral);
+    let appraiser = RememberingAppraiser::new(named, book).telling(Box::new(move |root, id| lists.want_list(root, id)));
     let counters = appraiser.counters();
-    Ok(Appraisal { appraiser: Arc::new(appraiser), collateral: Arc::new(service), counters })
+    Ok(Appraisal { appraiser: Arc::new(appraiser), collateral, counters })
 }
 
 fn accepted(verifier: VerifierKind) -> Vec<EvidenceTag> {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use inclavared_attest::appraise::snp::{AmdSetId, SnpRequest};
 use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised, CollateralBook, CollateralId, Root, amd_root};
 use inclavared_attest::evidence::{Endorsements, Evidence};
 use inclavared_attest::{CollateralDigest, EvidenceDigest, Reason, Timestamp};
@@ -37,7 +38,12 @@ pub struct RememberingAppraiser<A> {
     /// Somebody has finished an appraisal.
     finished: Condvar,
     counters: Arc<AppraisalCounters>,
+    /// Told of an acceptance for which there was no list of revoked certificates.
+    unlisted: Unlisted,
 }
+
+/// Takes whose list is missing. Does not block.
+pub type Unlisted = Box<dyn Fn(Root, AmdSetId) + Send + Sync>;
 
 #[derive(Default)]
 struct Known {
@@ -80,7 +86,13 @@ enum RestsOn {
 
 impl<A: Appraise> RememberingAppraiser<A> {
     pub fn new(appraiser: A, book: Arc<CollateralBook>) -> Self {
-        Self { appraiser, book, known: Mutex::default(), finished: Condvar::new(), counters: Arc::default() }
+        let (known, finished, counters) = (Mutex::default(), Condvar::new(), Arc::default());
+        Self { appraiser, book, known, finished, counters, unlisted: Box::new(|_, _| ()) }
+    }
+
+    /// A peer that brings its own certificates brings no list of revoked ones: somebody has to fetch it.
+    pub fn telling(self, unlisted: Unlisted) -> Self {
+        Self { unlisted, ..self }
     }
 
     pub fn counters(&self) -> Arc<AppraisalCounters> {
@@ -141,7 +153,10 @@ impl<A: Appraise> RememberingAppraiser<A> {
         let rests_on = self.at_hand(basis);
         let result = self.appraiser.appraise(evidence, now);
         match &result {
-            Ok(appraised) => self.accept(evidence, appraised, (basis, rests_on), now),
+            Ok(appraised) => {
+                self.accept(evidence, appraised, (basis, rests_on), now);
+                self.check_list(evidence, appraised);
+            }
             Err(error) => self.refuse(digest, error, (basis, rests_on)),
         }
         result
@@ -170,6 +185,15 @@ impl<A: Appraise> RememberingAppraiser<A> {
         }
         known.accepted.insert(digest, remembered);
         self.counters.set_size(known.accepted.len());
+    }
+
+    fn check_list(&self, evidence: &Evidence, appraised: &Appraised) {
+        if appraised.revocation_checked {
+            return;
+        }
+        if let (Some(platform), Ok(request)) = (appraised.platform.snp, SnpRequest::of(evidence.quote())) {
+            (self.unlisted)(appraised.root, AmdSetId { product: platform.product, key: request.key });
+        }
     }
 
     fn refuse(&self, digest: EvidenceDigest, error: &AppraisalError, (basis, rests_on): (Basis, RestsOn)) {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use inclavared_attest::Timestamp;
-use inclavared_attest::appraise::snp::{AmdSet, SigningKey, SnpRequest};
+use inclavared_attest::appraise::snp::{AmdSet, AmdSetId, SigningKey, SnpRequest};
 use inclavared_attest::appraise::{Collateral, CollateralBook, CollateralId, Root, TrustRoots};
 use inclavared_attest::evidence::Tee;
 use tokio::runtime::{Builder, Handle};
@@ -89,6 +89,12 @@ impl CollateralService {
     /// The certificates for an SEV-SNP report that came without them, likewise: from AMD's key service.
     pub async fn get_amd(&self, root: Root, request: SnpRequest, limit: Duration) -> Result<(), CollateralError> {
         self.shared.get_amd(root, request, limit).await
+    }
+
+    /// The list of revoked certificates of a line of processors, which is not waited for: when it comes, what is alive is
+    /// judged again.
+    pub fn want_list(&self, root: Root, id: AmdSetId) {
+        self.shared.want_list(root, id);
     }
 
     /// What is kept, for an appraiser: it changes as collateral comes and goes.

@@ -110,6 +110,16 @@ impl Shared {
         outcome.unwrap_or(Err(CollateralError::Stopped))
     }
 
+    pub(super) fn want_list(self: &Arc<Self>, root: Root, id: AmdSetId) {
+        let request = SnpRequest { products: vec![id.product], key: id.key, chip_id: None, tcb: [0; 8] };
+        // Without a service there is none to be had, and a failure is in the log.
+        if !self.amd_endpoints(root).is_empty()
+            && let Err(error) = self.look_amd((root, request))
+        {
+            tracing::debug!(%id, %error, "no list of revoked certificates");
+        }
+    }
+
     /// `None`: it is at hand.
     fn look_amd(self: &Arc<Self>, wanted: Wanted) -> Result<Option<watch::Receiver<Option<Outcome>>>, CollateralError> {
         let (root, request) = &wanted;
