@@ -117,9 +117,7 @@ impl QuoteInput {
         let layout = Layout::read(tag, bytes).map_err(InputError::Quote)?;
         // `layout.len` is at most the length of what was read.
         let quote = bytes[..layout.len].to_vec();
-        let simulated = tag == EvidenceTag::IntelQuote
-            && ParsedQuote::parse(tag, &quote).is_err_and(|error| error.reason == Reason::Simulated);
-        let tag = if simulated { EvidenceTag::Simulated } else { tag };
+        let tag = if tag == EvidenceTag::IntelQuote { tag_of_intels(&quote) } else { tag };
         Ok(Self { tag, tee: layout.tee, padding: bytes.len() - layout.len, quote })
     }
 
@@ -132,6 +130,15 @@ impl CertificateInput {
     /// Where in it the evidence stands.
     pub fn form(&self) -> EvidenceForm {
         certificate::locate_evidence(&self.der).0
+    }
+}
+
+/// A quote without a tag is simulated if its certificates say so: who made them is checked afterwards.
+pub(super) fn tag_of_intels(quote: &[u8]) -> EvidenceTag {
+    let genuine = ParsedQuote::parse(EvidenceTag::IntelQuote, quote);
+    match genuine.is_err_and(|error| error.reason == Reason::Simulated) {
+        true => EvidenceTag::Simulated,
+        false => EvidenceTag::IntelQuote,
     }
 }
 

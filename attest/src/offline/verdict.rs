@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::input::tag_of_intels;
 use super::inspect::claims_json;
 use super::{CertificateInput, Input, OfflineCollateral, QuoteInput};
 use crate::appraise::snp::{self, Crl};
@@ -159,7 +160,7 @@ impl Judge<'_> {
         let user_data = format!("{}{}", peer.key_hash, "00".repeat(32));
         verdict.binding =
             Some(json!({ "user_data": user_data, "expected": user_data, "holds": true, "key": peer.kid }));
-        self.judge(EvidenceTag::IntelQuote, &peer.quote, None, None, verdict)
+        self.judge(tag_of_intels(&peer.quote), &peer.quote, None, None, verdict)
     }
 
     fn judge(
