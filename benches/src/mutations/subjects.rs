@@ -20,8 +20,10 @@ pub(super) struct Subject {
     pub(super) bytes: Vec<u8>,
     /// What the undamaged one says in everything that matters.
     pub(super) says: Vec<u8>,
-    pub(super) judge: Box<dyn Fn(&[u8]) -> Judged>,
+    pub(super) judge: Judge,
 }
+
+type Judge = Box<dyn Fn(&[u8]) -> Judged>;
 
 pub(super) enum Judged {
     Refused,
@@ -98,8 +100,9 @@ fn subject(name: &'static str, bytes: Vec<u8>, judge: impl Fn(&[u8]) -> Option<V
 
 /// A bare quote. It says what is signed.
 fn quote(name: &'static str, bytes: Vec<u8>, verifier: Verifier) -> Result<Subject> {
+    let appraiser = verifier.appraiser().context("an appraiser")?;
     subject(name, bytes, move |bytes| {
-        verifier.appraiser()?.appraise_quote(EvidenceTag::Simulated, bytes, NOW).ok()?;
+        appraiser.appraise_quote(EvidenceTag::Simulated, bytes, NOW).ok()?;
         Some(of_quote(bytes))
     })
 }
@@ -107,10 +110,10 @@ fn quote(name: &'static str, bytes: Vec<u8>, verifier: Verifier) -> Result<Subje
 /// Evidence as it travels, judged as a path's is.
 fn evidence(name: &'static str, attester: &Arc<dyn Attester>, verifier: &Verifier) -> Result<Subject> {
     let issued = certificate::issue(&HopKey::generate()?, attester.as_ref(), hop(), NOW)?;
-    let verifier = verifier.clone();
+    let appraiser = verifier.appraiser().context("an appraiser")?;
     subject(name, issued.evidence().blob().to_vec(), move |bytes| {
         let evidence = Evidence::decode(bytes).ok()?;
-        verifier.appraiser()?.appraise(&evidence, NOW).ok()?;
+        appraiser.appraise(&evidence, NOW).ok()?;
         Some(of_evidence(&evidence))
     })
 }
@@ -118,15 +121,19 @@ fn evidence(name: &'static str, attester: &Arc<dyn Attester>, verifier: &Verifie
 /// A peer's certificate: strictly read, its endorsements learnt, its evidence appraised.
 fn certificate(name: &'static str, attester: &Arc<dyn Attester>, verifier: &Verifier) -> Result<Subject> {
     let issued = certificate::issue(&HopKey::generate()?, attester.as_ref(), hop(), NOW)?;
-    let verifier = verifier.clone();
+    let (verifier, appraiser) = (verifier.clone(), verifier.appraiser().context("an appraiser")?);
     subject(name, issued.der().to_vec(), move |bytes| {
         let peer = certificate::parse(bytes, NOW).ok()?;
         let evidence = peer.evidence?;
-        let appraiser = verifier.appraiser()?;
-        if let Some(endorsements) = &peer.endorsements {
-            appraiser.learn_endorsements(&evidence, endorsements, NOW).ok()?;
+        match &peer.endorsements {
+            Some(endorsements) => {
+                // What is learnt is kept: each has a book of its own.
+                let learner = verifier.appraiser()?;
+                learner.learn_endorsements(&evidence, endorsements, NOW).ok()?;
+                learner.appraise(&evidence, NOW).ok()?;
+            }
+            None => drop(appraiser.appraise(&evidence, NOW).ok()?),
         }
-        appraiser.appraise(&evidence, NOW).ok()?;
         let endorsements = peer.endorsements.as_ref().map(Endorsements::encode).unwrap_or_default();
         Some([peer.spki, of_evidence(&evidence), endorsements].concat())
     })

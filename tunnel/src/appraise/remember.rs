@@ -99,6 +99,11 @@ impl<A: Appraise> RememberingAppraiser<A> {
         Arc::clone(&self.counters)
     }
 
+    #[cfg(test)]
+    pub(super) fn book(&self) -> &CollateralBook {
+        &self.book
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
