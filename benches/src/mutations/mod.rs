@@ -1,7 +1,8 @@
 //! `mutations`: evidence, certificates and collateral, damaged at random, against everything that reads and judges them.
 //!
 //! A damaged input may be refused, or accepted if nothing that matters was changed: the bytes for which that is so are
-//! named in docs/THREATS.md. Anything else, and every panic, is a failure. The same seed makes the same run.
+//! named in docs/THREATS.md. Anything else, and every panic, is a failure. The same seed does the same damage; keys are made
+//! anew each time.
 
 mod damage;
 mod subjects;
@@ -49,6 +50,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         args.count as f64 / tally.took.as_secs_f64()
     );
     let failures: Vec<_> = tally.subjects.iter().flat_map(|of| &of.failures).collect();
+    println!("{} panics or acceptances that should not be", failures.len());
     failures.iter().for_each(|failure| println!("FAILED: {failure}"));
     if !failures.is_empty() {
         bail!("{} inputs were accepted that should not be, or made something panic", failures.len());

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, PAD};
 use inclavared_attest::appraise::snp::{AmdRoot, AmdSet};
 use inclavared_attest::appraise::{Appraise as _, Appraiser, Collateral, CollateralBook, Root, TrustRoots};
 use inclavared_attest::attester::{Attester, UserData};
@@ -12,8 +15,6 @@ use inclavared_attest::evidence::{Claims, Endorsements, Evidence, EvidenceTag, H
 use inclavared_attest::hop_key::HopKey;
 use inclavared_attest::sim::{QuoteFormat, SimAttester, SimPlatform, SimSnpAttester, SimSnpSpec, SimSpec};
 use inclavared_attest::{ConfigDigest, KeyId, PolicyDigest, Timestamp};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 pub(super) struct Subject {
     pub(super) name: &'static str,
@@ -210,10 +211,16 @@ fn of_quote(quote: &[u8]) -> Vec<u8> {
     says
 }
 
-/// The first so many certificates of a chain in PEM.
+/// The first so many certificates of a chain in PEM. As lax as those that read it: bits of base64 that encode nothing do not
+/// count, nor do line ends.
 fn certificates(pem: &[u8], count: usize) -> Vec<u8> {
-    let read = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).take(count);
-    read.flat_map(|der| der.to_vec()).collect()
+    let lax = GeneralPurpose::new(&STANDARD, PAD.with_decode_allow_trailing_bits(true));
+    let text = String::from_utf8_lossy(pem);
+    let blocks = text.split(BEGIN).skip(1).filter_map(|block| Some(block.split_once(END)?.0)).take(count);
+    let read = |block: &str| lax.decode(block.split_whitespace().collect::<String>()).unwrap_or_default();
+    blocks.flat_map(read).collect()
 }
 
-const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
+const PEM: &[u8] = BEGIN.as_bytes();
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";

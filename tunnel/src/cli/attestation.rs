@@ -78,7 +78,7 @@ struct SimArgs {
     /// A debug enclave or TD
     #[arg(long)]
     sim_debug: bool,
-    /// Of snp: the host hands out no certificates; peers ask a service for them
+    /// Of snp: the host hands out no certificates
     #[arg(long)]
     sim_no_certificates: bool,
 }
