@@ -1,7 +1,7 @@
 # The commands themselves stand in .ci/run, so that CI and this file cannot differ.
 
 # Everything that CI checks, with the tools that are there.
-check: fmt clippy test doc deny kubernetes
+check: fmt clippy test guard doc deny kubernetes
 
 # As CI does it: installs the tools first.
 ci:
@@ -15,6 +15,10 @@ clippy:
 
 test:
     .ci/run test
+
+# Counts instructions with valgrind; after a change that is meant: `cargo run -p inclavared-bench -- guard --update`.
+guard:
+    .ci/run guard
 
 doc:
     .ci/run doc

@@ -2,20 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has nothing better to do than to stop")]
 
+#[path = "../src/guard/session.rs"]
+mod session;
+
 use std::hint::black_box;
-use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use inclavared_config::{Suite, TlsSettings};
+use inclavared_config::Suite;
 use inclavared_tunnel::frame::{self, Assembler, FrameKind, MAX_DATA};
-use inclavared_tunnel::handshake::provider;
-use inclavared_tunnel::tls::{self, Content, Established, MAX_PLAINTEXT, Opened, Sealer};
-use rcgen::{CertificateParams, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use inclavared_tunnel::tls::{MAX_PLAINTEXT, Sealer};
+use session::{open, seal, session};
 
 /// A small message, what fits in one Ethernet frame, a full record.
 const SIZES: [usize; 3] = [256, 1400, MAX_PLAINTEXT];
@@ -82,53 +79,6 @@ fn frames(c: &mut Criterion) {
         });
     });
     group.finish();
-}
-
-/// A bench that only seals may use up a key: nobody reads the update.
-fn seal(near: &mut Established, slot: &mut [u8], payload: Range<usize>) -> Range<usize> {
-    if near.sealer.key_update_due() {
-        near.sealer.key_update(&mut BytesMut::new(), false).unwrap();
-    }
-    near.sealer.seal(slot, payload).unwrap()
-}
-
-fn open(far: &mut Established, record: &mut [u8]) -> Range<usize> {
-    match far.opener.open(record).unwrap() {
-        Opened::Record { what: Content::Data(range), .. } => range,
-        other => unreachable!("one record of data was sealed, not {other:?}"),
-    }
-}
-
-/// Both ends of one session.
-fn session(suite: Suite) -> (Established, Established) {
-    let settings = TlsSettings { suites: vec![suite], ..TlsSettings::default() };
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.der().clone()).unwrap();
-    let mut server = ServerConfig::builder_with_provider(provider(&settings))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-        .unwrap();
-    server.enable_secret_extraction = true;
-    let mut client = ClientConfig::builder_with_provider(provider(&settings))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    client.enable_secret_extraction = true;
-    let name = ServerName::try_from("localhost").unwrap();
-    let (mut near, mut far) = tokio::io::duplex(64 * 1024);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (near, far) = runtime.block_on(async {
-        tokio::join!(
-            tls::connect(&mut near, Arc::new(client), name),
-            tls::accept(&mut far, Arc::new(server), BytesMut::new())
-        )
-    });
-    (near.unwrap(), far.unwrap())
 }
 
 criterion_group!(benches, records, frames);

@@ -9,8 +9,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -41,9 +41,10 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn client(folder: &Path) -> Result<Arc<ClientConfig>> {
+/// Offers `group` alone.
+pub(crate) fn client(folder: &Path, group: &'static dyn SupportedKxGroup) -> Result<Arc<ClientConfig>> {
     let (chain, key) = pair(folder, "client")?;
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_provider(provider(vec![group]))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots(folder)?)
         .with_client_auth_cert(chain, key)?;
@@ -54,8 +55,9 @@ pub(crate) fn client(folder: &Path) -> Result<Arc<ClientConfig>> {
 
 pub(crate) fn server(folder: &Path) -> Result<Arc<ServerConfig>> {
     let (chain, key) = pair(folder, "server")?;
-    let clients = WebPkiClientVerifier::builder_with_provider(roots(folder)?, provider()).build()?;
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let provider = provider(vec![kx_group::X25519, kx_group::X25519MLKEM768]);
+    let clients = WebPkiClientVerifier::builder_with_provider(roots(folder)?, Arc::clone(&provider)).build()?;
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)?;
@@ -65,11 +67,11 @@ pub(crate) fn server(folder: &Path) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// One suite and one group for all: OpenSSL 3.0 has no hybrid group, and AES-128-GCM is everybody's fastest.
-fn provider() -> Arc<CryptoProvider> {
+/// One suite for all: AES-128-GCM is everybody's fastest.
+fn provider(groups: Vec<&'static dyn SupportedKxGroup>) -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
         cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
-        kx_groups: vec![kx_group::X25519],
+        kx_groups: groups,
         ..default_provider()
     })
 }

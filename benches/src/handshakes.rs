@@ -22,6 +22,7 @@ use inclavared_tunnel::leg::Leg;
 use inclavared_tunnel::node::Node;
 use inclavared_tunnel::socket::Socket;
 use inclavared_tunnel::{attestation, process};
+use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::pki_types::ServerName;
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
@@ -45,7 +46,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let folder = tempfile::tempdir()?;
     certs::write(folder.path())?;
     let attested = Attested::new(folder.path())?;
-    let plain = (TlsConnector::from(certs::client(folder.path())?), TlsAcceptor::from(certs::server(folder.path())?));
+    let plain = (
+        TlsConnector::from(certs::client(folder.path(), kx_group::X25519)?),
+        TlsAcceptor::from(certs::server(folder.path())?),
+    );
     let (mut of_attested, mut of_plain) = (Vec::new(), Vec::new());
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -77,7 +81,8 @@ fn show(figures: &mut [f64]) -> String {
     format!("{:.2} ({:.2} to {:.2})", at(0.5), at(0.1), at(0.9))
 }
 
-struct Attested {
+/// Both sides of attested handshakes.
+pub(crate) struct Attested {
     node: Node,
     identity: Arc<HopIdentity>,
     /// Owns the threads of the blocking pool.
@@ -85,7 +90,7 @@ struct Attested {
 }
 
 impl Attested {
-    fn new(folder: &Path) -> Result<Self> {
+    pub(crate) fn new(folder: &Path) -> Result<Self> {
         let platform = folder.join("platform");
         SimPlatform::generate(Timestamp::now())?.save(&platform)?;
         let attestation = Attestation {
@@ -105,6 +110,17 @@ impl Attested {
         let identity = IdentityService::start(attester, role, now).and_then(|service| service.current(now));
         let identity = identity.map_err(|error| anyhow!("{}", error.one_line())).context("an identity")?;
         Ok(Self { node, identity, _blocking: blocking })
+    }
+
+    /// One after the other, on this thread.
+    pub(crate) fn many(&self, count: usize) -> Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            for _ in 0..count {
+                Box::pin(self.shake()).await.map_err(|error| anyhow!("{}", error.one_line()))?;
+            }
+            Ok(())
+        })
     }
 
     async fn shake(&self) -> Result<(), Error> {

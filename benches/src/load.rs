@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::{Args as ClapArgs, Subcommand};
 use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -28,9 +29,12 @@ pub(crate) struct Args {
     /// Without: plain TCP.
     #[arg(long)]
     certs: Option<PathBuf>,
-    /// The process whose CPU time and memory are counted.
+    /// The processes whose CPU time and memory are counted.
+    #[arg(long = "pid", required = true)]
+    pids: Vec<u32>,
+    /// Offer X25519MLKEM768 alone, in place of X25519.
     #[arg(long)]
-    pid: u32,
+    hybrid: bool,
     #[command(subcommand)]
     kind: Kind,
 }
@@ -68,17 +72,21 @@ enum Kind {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     proc::raise_descriptor_limit();
-    let dialer = Dialer { address: args.address, tls: args.certs.as_deref().map(certs::client).transpose()? };
+    let group = if args.hybrid { kx_group::X25519MLKEM768 } else { kx_group::X25519 };
+    let dialer = Dialer {
+        address: args.address,
+        tls: args.certs.as_deref().map(|folder| certs::client(folder, group)).transpose()?,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
     let measured = tasks.run_until(async {
         match args.kind {
             Kind::Bulk { streams, down, mib, record } => {
-                bulk(&dialer, args.pid, streams, down, mib << 20, record).await
+                bulk(&dialer, &args.pids, streams, down, mib << 20, record).await
             }
-            Kind::Handshakes { seconds } => handshakes(&dialer, args.pid, Duration::from_secs_f64(seconds)).await,
+            Kind::Handshakes { seconds } => handshakes(&dialer, &args.pids, Duration::from_secs_f64(seconds)).await,
             Kind::Latency { count } => latency(&dialer, count).await,
-            Kind::Idle { streams } => idle(&dialer, args.pid, streams).await,
+            Kind::Idle { streams } => idle(&dialer, &args.pids, streams).await,
         }
     });
     println!("{}", runtime.block_on(measured)?);
@@ -118,7 +126,7 @@ async fn secure(config: &Arc<ClientConfig>, socket: TcpStream) -> Result<tokio_r
     Ok(TlsConnector::from(Arc::clone(config)).connect(name, socket).await?)
 }
 
-async fn bulk(dialer: &Dialer, pid: u32, streams: u64, down: bool, total: u64, record: usize) -> Result<Value> {
+async fn bulk(dialer: &Dialer, pids: &[u32], streams: u64, down: bool, total: u64, record: usize) -> Result<Value> {
     let len = total / streams;
     let begin = Rc::new(Barrier::new(usize::try_from(streams)? + 1));
     let mut tasks = JoinSet::new();
@@ -140,11 +148,11 @@ async fn bulk(dialer: &Dialer, pid: u32, streams: u64, down: bool, total: u64, r
         // A task that ends before the others have begun has failed.
         Some(ended) = tasks.join_next() => ended??,
     }
-    let (cpu, begun) = (proc::cpu(pid), Instant::now());
+    let (cpu, begun) = (proc::cpu(pids), Instant::now());
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
-    let (cpu, seconds) = (proc::cpu(pid) - cpu, begun.elapsed().as_secs_f64());
+    let (cpu, seconds) = (proc::cpu(pids) - cpu, begun.elapsed().as_secs_f64());
     let gigabytes = (len * streams) as f64 / 1e9;
     Ok(json!({ "value": gigabytes / cpu, "per_second": gigabytes / seconds, "cpu": cpu }))
 }
@@ -188,7 +196,7 @@ async fn plain_bulk(dialer: &Dialer, down: bool, len: u64, begin: &Barrier) -> R
     Ok(())
 }
 
-async fn handshakes(dialer: &Dialer, pid: u32, time: Duration) -> Result<Value> {
+async fn handshakes(dialer: &Dialer, pids: &[u32], time: Duration) -> Result<Value> {
     let (done, stop) = (Rc::new(Cell::new(0u64)), Rc::new(Cell::new(false)));
     let mut tasks = JoinSet::new();
     for _ in 0..AT_ONCE {
@@ -208,9 +216,9 @@ async fn handshakes(dialer: &Dialer, pid: u32, time: Duration) -> Result<Value> 
     }
     // The first are slower: caches are cold.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let (cpu, before, begun) = (proc::cpu(pid), done.get(), Instant::now());
+    let (cpu, before, begun) = (proc::cpu(pids), done.get(), Instant::now());
     tokio::time::sleep(time).await;
-    let (cpu, count) = (proc::cpu(pid) - cpu, (done.get() - before) as f64);
+    let (cpu, count) = (proc::cpu(pids) - cpu, (done.get() - before) as f64);
     let per_second = count / begun.elapsed().as_secs_f64();
     stop.set(true);
     while let Some(ended) = tasks.join_next().await {
@@ -239,13 +247,13 @@ async fn latency(dialer: &Dialer, count: usize) -> Result<Value> {
     Ok(json!({ "value": at(50), "p99": at(99) }))
 }
 
-async fn idle(dialer: &Dialer, pid: u32, streams: usize) -> Result<Value> {
+async fn idle(dialer: &Dialer, pids: &[u32], streams: usize) -> Result<Value> {
     // What is made once is made before anything is counted.
     for _ in 0..32 {
         open_idle(dialer).await?.shutdown().await?;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let before = proc::resident(pid);
+    let before = proc::resident(pids);
     let mut open = Vec::with_capacity(streams);
     while open.len() < streams {
         let mut tasks = JoinSet::new();
@@ -258,7 +266,7 @@ async fn idle(dialer: &Dialer, pid: u32, streams: usize) -> Result<Value> {
         }
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let grown = proc::resident(pid) - before;
+    let grown = proc::resident(pids) - before;
     Ok(json!({ "value": grown / streams as f64 }))
 }
 

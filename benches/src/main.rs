@@ -8,18 +8,17 @@
 mod certs;
 mod compare;
 mod first_byte;
+mod guard;
 mod handshakes;
 mod load;
 mod mutations;
 mod opening;
 mod ours;
 mod paths;
-mod peers;
 mod proc;
 mod quotes;
 mod raw;
 mod sink;
-mod table;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -60,6 +59,23 @@ enum Command {
     /// One measurement of one proxy; prints one line of JSON.
     #[command(hide = true)]
     Load(load::Args),
+    /// A relay that copies, to compare with.
+    #[command(hide = true)]
+    CopyLoop {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long)]
+        certs: PathBuf,
+    },
+    /// Counts the instructions of the byte path and of the handshakes, and compares them with what is written down.
+    Guard(guard::Args),
+    /// One work of the guard, so many times.
+    #[command(hide = true)]
+    Work { work: guard::work::Work, count: usize },
+    /// Draws what `compare --json` has measured, as SVG.
+    Plot(compare::plot::Args),
     /// The relay with a configuration, until it is killed.
     #[command(hide = true)]
     Ours { config: PathBuf },
@@ -75,6 +91,10 @@ fn main() -> Result<()> {
         Command::Mutations(args) => mutations::run(&args),
         Command::Sink { listen, certs } => sink::run(listen, certs.as_deref()),
         Command::Load(args) => load::run(&args),
+        Command::CopyLoop { listen, target, certs } => compare::copy_loop::run(listen, target, &certs),
+        Command::Guard(args) => guard::run(&args),
+        Command::Work { work, count } => work.run(count, tempfile::tempdir()?.path()),
+        Command::Plot(args) => compare::plot::run(&args),
         Command::Ours { config } => ours::run(&config),
     }
 }

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A child process pinned to one core. It ends when this is dropped.
+/// A child process pinned to some cores (`1`, `0,1`). It ends when this is dropped.
 pub(crate) struct Pinned(Child);
 
 impl Pinned {
-    pub(crate) fn start(core: usize, command: &[String], log: &std::path::Path) -> Result<Self> {
+    pub(crate) fn start(cores: &str, command: &[String], log: &std::path::Path) -> Result<Self> {
         let log = fs::File::create(log)?;
         let child = Command::new("taskset")
-            .args(["-c", &core.to_string()])
+            .args(["-c", cores])
             .args(command)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -70,8 +70,12 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// CPU time that a process has used in all its threads, in seconds. One tick of the kernel's clock is 10 ms.
-pub(crate) fn cpu(pid: u32) -> f64 {
+/// CPU time that processes have used in all their threads, in seconds. One tick of the kernel's clock is 10 ms.
+pub(crate) fn cpu(pids: &[u32]) -> f64 {
+    pids.iter().map(|pid| cpu_of(*pid)).sum()
+}
+
+fn cpu_of(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name may hold blanks: fields are counted from behind its bracket; utime is field 14, stime 15.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
@@ -80,7 +84,11 @@ pub(crate) fn cpu(pid: u32) -> f64 {
 }
 
 /// Resident memory, KiB.
-pub(crate) fn resident(pid: u32) -> f64 {
+pub(crate) fn resident(pids: &[u32]) -> f64 {
+    pids.iter().map(|pid| resident_of(*pid)).sum()
+}
+
+fn resident_of(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)

@@ -12,11 +12,13 @@ use std::time::Duration;
 use inclavared_config::Listen;
 use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::connection;
+use crate::crew::{Crew, Place};
 use crate::node::{Node, RouteState};
-use crate::socket::Socket;
+use crate::permits::Permit;
+use crate::socket::{Detached, Socket};
 
 /// How long to wait when the process or the machine has no descriptors left (EMFILE; istio/ztunnel#1585).
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -94,8 +96,27 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// Accepts until shutdown. Every connection is a task of this worker.
-pub async fn accept(listener: Listener, node: Arc<Node>, route: Arc<RouteState>, mut shutdown: watch::Receiver<bool>) {
+/// An accepted connection that no worker serves yet.
+#[derive(Debug)]
+pub struct Accepted {
+    socket: Detached,
+    source: Option<IpAddr>,
+    route: Arc<RouteState>,
+    permit: Permit,
+    place: Place,
+}
+
+/// One worker, as its listeners see it.
+#[derive(Clone)]
+pub struct Here {
+    pub worker: usize,
+    pub crew: Arc<Crew>,
+    pub node: Arc<Node>,
+}
+
+/// Accepts until shutdown. Every connection is a task of the worker that has the fewest.
+pub async fn accept(listener: Listener, here: Here, route: Arc<RouteState>, mut shutdown: watch::Receiver<bool>) {
+    let node = &here.node;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -122,7 +143,65 @@ pub async fn accept(listener: Listener, node: Arc<Node>, route: Arc<RouteState>,
             }
         };
         node.metrics.accepted(&route.route.name);
-        tokio::task::spawn_local(connection::serve(Arc::clone(&node), Arc::clone(&route), socket, source, permit));
+        let place = here.crew.place(here.worker);
+        if place.worker() == here.worker {
+            here.serve(socket, source, Arc::clone(&route), permit, place);
+        } else if let Err(error) = here.hand_over(socket, source, Arc::clone(&route), permit, place) {
+            tracing::warn!(route = route.route.name, %error, "a connection was lost on its way to its worker");
+        }
+    }
+}
+
+/// Serves what the other workers hand over, until shutdown.
+pub async fn take_over(mut inbox: mpsc::Receiver<Accepted>, here: Here, mut shutdown: watch::Receiver<bool>) {
+    loop {
+        let Accepted { socket, source, route, permit, place } = tokio::select! {
+            accepted = inbox.recv() => match accepted {
+                Some(accepted) => accepted,
+                None => return,
+            },
+            _ = shutdown.wait_for(|down| *down) => {
+                // What is on its way was accepted: it is served. Nothing more is sent.
+                inbox.close();
+                match inbox.recv().await {
+                    Some(accepted) => accepted,
+                    None => return,
+                }
+            }
+        };
+        match socket.attach() {
+            Ok(socket) => here.serve(socket, source, route, permit, place),
+            Err(error) => {
+                tracing::warn!(route = route.route.name, %error, "a connection was lost on its way to its worker");
+            }
+        }
+    }
+}
+
+impl Here {
+    fn serve(&self, socket: Socket, source: Option<IpAddr>, route: Arc<RouteState>, permit: Permit, place: Place) {
+        let served = connection::serve(Arc::clone(&self.node), route, socket, source, permit);
+        tokio::task::spawn_local(async move {
+            served.await;
+            drop(place);
+        });
+    }
+
+    /// To the worker of `place`, unless it takes no more: then it stays here.
+    fn hand_over(
+        &self,
+        socket: Socket,
+        source: Option<IpAddr>,
+        route: Arc<RouteState>,
+        permit: Permit,
+        place: Place,
+    ) -> io::Result<()> {
+        let worker = place.worker();
+        let accepted = Accepted { socket: socket.detach()?, source, route, permit, place };
+        if let Err(Accepted { socket, source, route, permit, place }) = self.crew.hand_over(worker, accepted) {
+            self.serve(socket.attach()?, source, route, permit, place.moved(self.worker));
+        }
+        Ok(())
     }
 }
 

@@ -27,7 +27,7 @@ use crate::permits::Permit;
 use crate::proxy_protocol;
 use crate::quoting::Pending;
 use crate::reappraise::Standing;
-use crate::relay::{self, Outcome, Times};
+use crate::relay::{self, Broken, Outcome, Times};
 use crate::socket::Socket;
 use crate::statement::Statement;
 use crate::warm::{open_warm, receive_open};
@@ -76,6 +76,50 @@ async fn run(
     // From before the first appraisal, so that no change falls between it and the stream.
     let changes = node.verifier.changes();
     // The opening is large and short: on the heap it is gone when the stream begins.
+    let mut joined = Box::pin(begin(node, route, socket, source)).await?;
+    report.opened_after = Some(begun.elapsed());
+    let Joined { client, server, below, statement, standing, .. } = &mut *joined;
+    report.path = match below {
+        Below::Path(opened) => Some(Arc::clone(&opened.path)),
+        Below::End(_) => None,
+    };
+    let times = times(node, report.path.as_deref());
+    let live = Live::new(node, route.quoter.as_ref(), statement.take(), below, (client, server));
+    let closing = Closing { node, below, live: &live };
+    let refused = standing.until_refused(&node.verifier, changes);
+    let Outcome { counters, result } = relay::run(client, server, &closing, &times, refused).await;
+    report.counters = counters;
+    report.path = live.path();
+    drop(live);
+    let Joined { client, server, disclose, .. } = *joined;
+    match result {
+        Ok(closed) => {
+            Box::pin(async { tokio::join!(client.close(), server.close()) }).await;
+            if closed.path.is_some() {
+                report.path.clone_from(&closed.path);
+            }
+            Ok(closed)
+        }
+        Err(broken) => {
+            Box::pin(tell(client, server, &broken, disclose)).await;
+            Err(broken.error)
+        }
+    }
+}
+
+/// What is there for as long as the stream is: it may idle for days, and what only the opening needed is gone.
+struct Joined {
+    client: Leg,
+    server: Leg,
+    below: Below,
+    statement: Option<Statement>,
+    standing: Standing,
+    /// A client that fails is told what was expected of the path.
+    disclose: bool,
+}
+
+/// From the accepted socket to the first byte that may pass. A client that is refused has been told.
+async fn begin(node: &Node, route: &RouteState, socket: Socket, source: Option<IpAddr>) -> Result<Box<Joined>, Error> {
     let (mut client, speaks) = Box::pin(meet(node, route, socket)).await?;
     let known = Box::pin(client_is_known(node, route, &client, speaks)).await;
     let disclose = route.route.disclose_expected || matches!(known, Ok(Some(_)));
@@ -90,55 +134,25 @@ async fn run(
             return Err(error);
         }
     };
-    report.opened_after = Some(begun.elapsed());
-    forget_the_opening(&mut client, &mut server, &mut below);
-    let path = match &below {
-        Below::Path(opened) => Some(Arc::clone(&opened.path)),
-        Below::End(_) => None,
-    };
-    report.path.clone_from(&path);
-    let times = times(node, path.as_deref());
-    let live = Live::new(node, route.quoter.as_ref(), statement, &below, (&client, &server));
-    let closing = Closing { node, below: &below, live: &live };
-    let standing =
-        Standing::new((behind.into_judged(), route.route.upstream.policy()), (&below, route.route.downstream.policy()));
-    let refused = std::pin::pin!(standing.until_refused(&node.verifier, changes));
-    let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times, refused).await;
-    report.counters = counters;
-    report.path = live.path();
-    match result {
-        Ok(closed) => {
-            Box::pin(async { tokio::join!(client.close(), server.close()) }).await;
-            if closed.path.is_some() {
-                report.path.clone_from(&closed.path);
-            }
-            Ok(closed)
-        }
-        Err(broken) => {
-            let (client_knows, server_knows) = (broken.client_knows(), broken.server_knows());
-            let told = async {
-                let client = async {
-                    match broken.client_is_receipted() {
-                        true => client.close().await,
-                        false => client.fail_unless(client_knows, &broken.error, disclose).await,
-                    }
-                };
-                tokio::join!(client, server.fail_unless(server_knows, &broken.error, true))
-            };
-            Box::pin(told).await;
-            Err(broken.error)
-        }
-    }
-}
-
-/// What only the opening needed goes: a stream may idle for days.
-fn forget_the_opening(client: &mut Leg, server: &mut Leg, below: &mut Below) {
-    for facts in [client, server].into_iter().filter_map(|leg| leg.tls.as_mut()) {
-        facts.peer = None;
-    }
-    if let Below::Path(opened) = below {
+    client.forget_the_handshake();
+    server.forget_the_handshake();
+    if let Below::Path(opened) = &mut below {
         opened.preview = Default::default();
     }
+    let (above, under) = (route.route.upstream.policy(), route.route.downstream.policy());
+    let standing = Standing::new((behind.into_judged(), above), (&below, under));
+    Ok(Box::new(Joined { client, server, below, statement, standing, disclose }))
+}
+
+/// Says to both peers what broke, unless one has said it itself.
+async fn tell(client: Leg, server: Leg, broken: &Broken, disclose: bool) {
+    let client = async {
+        match broken.client_is_receipted() {
+            true => client.close().await,
+            false => client.fail_unless(broken.client_knows(), &broken.error, disclose).await,
+        }
+    };
+    tokio::join!(client, server.fail_unless(broken.server_knows(), &broken.error, true));
 }
 
 /// The upstream leg: TLS with our evidence or with an ordinary certificate, or plain bytes.

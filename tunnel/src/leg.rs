@@ -95,6 +95,12 @@ impl Leg {
         Self { source, sink: Sink::tls(socket, link, sealer, framed), tls: None }
     }
 
+    /// Who the peer is matters no more once data may pass, and takes kilobytes.
+    pub fn forget_the_handshake(&mut self) {
+        self.tls = None;
+        self.source.shrink();
+    }
+
     /// Sends one control frame.
     pub async fn send(&mut self, kind: FrameKind, payload: &[u8]) -> Result<(), Error> {
         self.sink.queue_frame(kind, payload)?;

@@ -13,6 +13,7 @@ pub mod close;
 pub mod collateral;
 pub mod connect;
 pub mod connection;
+pub mod crew;
 pub mod demo;
 pub mod error;
 pub mod forward;

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::pending;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,7 +192,16 @@ impl<'a> Live<'a> {
     }
 
     /// Keeps the path fresh until it cannot.
-    pub async fn run(&self) -> Error {
+    ///
+    /// Seldom at work, and large while it is: on the heap, and nothing at all where no path is.
+    pub fn run(&self) -> Pin<Box<dyn Future<Output = Error> + '_>> {
+        match (self.below, &self.statement) {
+            (Below::End(_), None) => Box::pin(pending()),
+            _ => Box::pin(self.work()),
+        }
+    }
+
+    async fn work(&self) -> Error {
         let kept = async {
             match self.below {
                 Below::Path(opened) => self.keep(opened).await,

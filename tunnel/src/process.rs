@@ -21,11 +21,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 use zeroize::Zeroizing;
 
-use crate::accept::{Bound, Shared, accept};
+use crate::accept::{Accepted, Bound, Here, Shared, accept, take_over};
 use crate::appraise::{APPRAISED_AGAIN, Verifier};
 use crate::attestation::{self, Appraisal, AttestationError};
 use crate::blocking::BlockingPool;
 use crate::connection::Report;
+use crate::crew::Crew;
 use crate::error::Error;
 use crate::handshake::{self, PkiError};
 use crate::identity::{IdentityService, Role};
@@ -205,13 +206,15 @@ impl Process {
         let (stop, stopped) = watch::channel(Phase::Serving);
         let (ready, are_ready) = mpsc::channel();
         let mut workers = Vec::new();
-        for index in 0..config.workers.get() {
+        let (crew, inboxes) = Crew::new(config.workers.get());
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let part = Part { index, crew: Arc::clone(&crew), inbox };
             let (snapshot, stopped, ready) = (Arc::clone(&snapshot), stopped.clone(), ready.clone());
             let listeners = bound.iter().map(Bound::share).collect::<std::io::Result<Vec<_>>>();
             let listeners = listeners.map_err(|source| StartError::Thread { what: "worker's listener", source })?;
             let worker = thread::Builder::new()
                 .name(format!("worker-{index}"))
-                .spawn(move || worker(index, &snapshot, listeners, stopped, &ready))
+                .spawn(move || worker(part, &snapshot, listeners, stopped, &ready))
                 .map_err(|source| StartError::Thread { what: "worker", source })?;
             workers.push(worker);
         }
@@ -328,8 +331,15 @@ fn naming(files: &IdentityFiles) -> Result<Arc<NamingKey>, StartError> {
     NamingKey::from_pem(&chain, &key).map(Arc::new).map_err(|error| failed(&files.cert, error.into()))
 }
 
-fn worker(
+/// What is one worker's alone.
+struct Part {
     index: usize,
+    crew: Arc<Crew>,
+    inbox: tokio::sync::mpsc::Receiver<Accepted>,
+}
+
+fn worker(
+    Part { index, crew, inbox }: Part,
     snapshot: &Arc<ArcSwap<Snapshot>>,
     listeners: Vec<Shared>,
     mut stop: watch::Receiver<Phase>,
@@ -346,6 +356,8 @@ fn worker(
     let serve = async {
         let current = snapshot.load_full();
         let (down, is_down) = watch::channel(false);
+        let here = Here { worker: index, crew, node: Arc::clone(&current.node) };
+        tokio::task::spawn_local(take_over(inbox, here.clone(), is_down.clone()));
         for (shared, route) in listeners.into_iter().zip(&current.routes) {
             let listener = match shared.listener() {
                 Ok(listener) => listener,
@@ -354,8 +366,7 @@ fn worker(
                     return;
                 }
             };
-            let (node, route) = (Arc::clone(&current.node), Arc::clone(route));
-            tokio::task::spawn_local(accept(listener, node, route, is_down.clone()));
+            tokio::task::spawn_local(accept(listener, here.clone(), Arc::clone(route), is_down.clone()));
         }
         if index == 0 {
             for identity in current.routes.iter().filter_map(|route| route.identity.clone()) {

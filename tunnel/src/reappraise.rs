@@ -4,6 +4,7 @@
 //! the place of other collateral. Signatures, legs and nonces are not: they do not change. Nor does the end of a
 //! certificate, which holds for START alone; the policy's path age bounds what comes after.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,10 +62,22 @@ impl Standing {
         Self(peers)
     }
 
-    /// Ready when a change makes somebody unacceptable, with the refusal. Never, if nobody was appraised. Cancel safe.
-    pub async fn until_refused(&self, verifier: &Verifier, mut changes: watch::Receiver<u64>) -> Error {
+    /// Ready when a change makes somebody unacceptable, with the refusal. Never, if nobody was appraised: then it takes
+    /// no room. Cancel safe.
+    pub fn until_refused<'a>(
+        &'a self,
+        verifier: &'a Verifier,
+        changes: watch::Receiver<u64>,
+    ) -> Pin<Box<dyn Future<Output = Error> + 'a>> {
+        if self.0.is_empty() {
+            return Box::pin(std::future::pending());
+        }
+        Box::pin(self.judge_at(verifier, changes))
+    }
+
+    async fn judge_at(&self, verifier: &Verifier, mut changes: watch::Receiver<u64>) -> Error {
         loop {
-            if self.0.is_empty() || changes.changed().await.is_err() {
+            if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
             loop {

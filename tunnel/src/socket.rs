@@ -19,6 +19,23 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
+/// A socket that no runtime watches, on its way from one worker to another.
+#[derive(Debug)]
+pub enum Detached {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Detached {
+    /// Must be called inside the runtime that is to watch it.
+    pub fn attach(self) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Socket::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
 /// A peer that is gone without a word is found after about two minutes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -54,6 +71,13 @@ impl Socket {
         Ok(match self {
             Self::Tcp(stream) => Parked::Tcp(stream.into_std()?),
             Self::Unix(stream) => Parked::Unix(stream.into_std()?),
+        })
+    }
+
+    pub fn detach(self) -> io::Result<Detached> {
+        Ok(match self {
+            Self::Tcp(stream) => Detached::Tcp(stream.into_std()?),
+            Self::Unix(stream) => Detached::Unix(stream.into_std()?),
         })
     }
 

@@ -116,7 +116,7 @@ pub async fn run(
     down: &mut Leg,
     closing: &Closing<'_>,
     times: &Times,
-    refused: Pin<&mut impl Future<Output = Error>>,
+    refused: Pin<Box<dyn Future<Output = Error> + '_>>,
 ) -> Outcome {
     up.sink.begin_stream();
     down.sink.begin_stream();
@@ -133,15 +133,14 @@ async fn both(
     down: &mut Leg,
     closing: &Closing<'_>,
     state: &State,
-    mut refused: Pin<&mut impl Future<Output = Error>>,
+    mut refused: Pin<Box<dyn Future<Output = Error> + '_>>,
 ) -> Result<Closed, Broken> {
     closing.live.begin().map_err(Broken::own)?;
     // Pinned where they are made: each move would leave room for a copy in the future of every connection.
     let mut upward = pin!(upward(&mut up.source, &mut down.sink, closing.live, state));
     let mut downward = pin!(downward(&mut down.source, &mut up.sink, closing, state));
     let mut watch = pin!(state.watch.expiry([&state.up.writes, &state.down.writes]));
-    // Seldom at work, and large while it is.
-    let mut live = Box::pin(closing.live.run());
+    let mut live = closing.live.run();
     let (mut up_done, mut down_done) = (false, false);
     loop {
         tokio::select! {

@@ -83,6 +83,11 @@ impl Source {
         Self { socket, form: Form::Tls(Box::new(tls)), taken: VecDeque::new() }
     }
 
+    /// Gives back what the frames of an opening took.
+    pub(crate) fn shrink(&mut self) {
+        self.taken.shrink_to_fit();
+    }
+
     pub fn is_framed(&self) -> bool {
         matches!(&self.form, Form::Tls(tls) if tls.assembler.is_some())
     }

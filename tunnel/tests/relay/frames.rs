@@ -224,7 +224,7 @@ fn control_frames_go_between_data_at_full_load() {
                 }
             }
         };
-        let never = std::pin::pin!(std::future::pending());
+        let never = Box::pin(std::future::pending());
         let (outcome, arrived) = tokio::join!(relay::run(&mut up, &mut down, &closing, &times, never), story);
         assert_eq!(outcome.counters.down, arrived as u64);
         assert_eq!(served.join().unwrap(), arrived);

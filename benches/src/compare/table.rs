@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::compare::{Metric, value};
-use crate::peers::Proxy;
+use super::peers::Proxy;
+use super::{Metric, value};
 
 /// Every single figure of one run.
 #[derive(Default)]
@@ -33,19 +33,19 @@ impl Table {
         values
     }
 
-    fn median(&self, proxy: Proxy, metric: &str) -> Option<f64> {
+    pub(super) fn median(&self, proxy: Proxy, metric: &str) -> Option<f64> {
         let values = self.values(proxy, metric);
         values.get(values.len() / 2).copied()
     }
 
     /// Half of the distance between the extremes, as a part of the median.
-    fn spread(&self, proxy: Proxy, metric: &str) -> Option<f64> {
+    pub(super) fn spread(&self, proxy: Proxy, metric: &str) -> Option<f64> {
         let values = self.values(proxy, metric);
         Some((values.last()? - values.first()?) / 2.0 / self.median(proxy, metric)?)
     }
 
     /// Over the four bulk measurements.
-    fn payload(&self, proxy: Proxy) -> Option<f64> {
+    pub(super) fn payload(&self, proxy: Proxy) -> Option<f64> {
         let medians: Option<Vec<_>> =
             ["1-up", "1-down", "64-up", "64-down"].iter().map(|metric| self.median(proxy, metric)).collect();
         let medians = medians?;
@@ -71,22 +71,29 @@ pub(crate) fn print(table: &Table, proxies: &[Proxy], metrics: &[&Metric]) {
     let peers: Vec<_> = proxies.iter().filter(|proxy| Proxy::PEERS.contains(proxy)).collect();
     println!("| | {} |", peers.iter().map(|peer| peer.name()).collect::<Vec<_>>().join(" | "));
     println!("|---{}|", "|---".repeat(peers.len()));
-    for ours in [Proxy::Pki, Proxy::Attested] {
-        let ratio = |a: Option<f64>, b: Option<f64>, more_is_better: bool| match (a, b) {
-            (Some(a), Some(b)) => format!("{:.2}", if more_is_better { a / b } else { b / a }),
-            _ => "-".to_owned(),
+    for ours in Proxy::OURS {
+        // Like is compared with like: what the load speaks, and where.
+        let row = |name: &str, ratio: &dyn Fn(Proxy) -> Option<f64>| {
+            let cells: Vec<_> = peers
+                .iter()
+                .map(|peer| if (ours == Proxy::Tunnel) == (**peer == Proxy::Tng) { ratio(**peer) } else { None })
+                .collect();
+            if cells.iter().any(Option::is_some) {
+                let cells = cells.into_iter().map(|cell| cell.map_or("-".to_owned(), |ratio| format!("{ratio:.2}")));
+                println!("| {}: {name} | {} |", ours.name(), cells.collect::<Vec<_>>().join(" | "));
+            }
         };
-        let cells = peers.iter().map(|peer| ratio(table.payload(ours), table.payload(**peer), true));
-        println!("| {}: payload | {} |", ours.name(), cells.collect::<Vec<_>>().join(" | "));
+        row("payload", &|peer| Some(table.payload(ours)? / table.payload(peer)?));
         for metric in metrics {
-            let both = |peer: &&&Proxy| (table.median(ours, metric.name), table.median(***peer, metric.name));
-            let cells = peers.iter().map(|peer| both(&peer)).map(|(a, b)| ratio(a, b, metric.more_is_better));
-            println!("| {}: {} | {} |", ours.name(), metric.name, cells.collect::<Vec<_>>().join(" | "));
+            row(metric.name, &|peer| {
+                let (a, b) = (table.median(ours, metric.name)?, table.median(peer, metric.name)?);
+                Some(if metric.more_is_better { a / b } else { b / a })
+            });
         }
     }
 }
 
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     match value.abs() {
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),

@@ -1,5 +1,11 @@
 //! The comparison: interleaved rounds of the same measurements on every proxy.
 
+mod aims;
+pub(crate) mod copy_loop;
+mod peers;
+pub(crate) mod plot;
+mod table;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,14 +14,15 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
-use crate::peers::{Lab, Proxy, Started};
 use crate::proc::{Pinned, free_port};
-use crate::table::{Table, print};
+use aims::print_aims;
+use peers::{Lab, Proxy, Started};
+use table::{Table, print};
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {
-    /// Other proxies; those that are not installed are skipped. Envoy may also be named by ENVOY=/path.
-    #[arg(long, value_delimiter = ',', default_values = ["envoy", "haproxy", "nginx", "stunnel"])]
+    /// Other proxies; those that are not installed are skipped. ENVOY=/path and TNG=/path name what is not installed.
+    #[arg(long, value_delimiter = ',', default_values = ["envoy", "haproxy", "nginx", "stunnel", "copy-loop", "tng"])]
     peers: Vec<String>,
     /// Medians are over so many rounds.
     #[arg(long, default_value_t = 5)]
@@ -27,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1024)]
     mib: u64,
     /// Streams that idle.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 2000)]
     idle: usize,
     /// The core of the proxy.
     #[arg(long, default_value_t = 1)]
@@ -106,12 +113,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             .with_context(|| format!("writing {}", file.display()))?;
     }
     print(&table, &proxies, &metrics);
+    print_aims(&table);
     Ok(())
 }
 
 /// Ours, and what is named and installed.
 fn proxies(peers: &[String]) -> Result<Vec<Proxy>> {
-    let mut proxies = vec![Proxy::Pki, Proxy::Attested];
+    let mut proxies = Proxy::OURS.to_vec();
     for name in peers.iter().filter(|name| !name.is_empty()) {
         let Some(peer) = Proxy::PEERS.into_iter().find(|peer| peer.name() == name) else {
             bail!("no peer `{name}`: there are {}", Proxy::PEERS.map(Proxy::name).join(", "));
@@ -132,14 +140,18 @@ fn sink(lab: &mut Lab, plain: bool) -> Result<Pinned> {
         command.extend(["--certs".into(), lab.certs().display().to_string()]);
     }
     let log = lab.folder.join(if plain { "plain-sink.log" } else { "sink.log" });
-    let mut sink = Pinned::start(lab.load_core, &command, &log)?;
+    let mut sink = Pinned::start(&lab.load_core.to_string(), &command, &log)?;
     sink.until_listening(address)?;
     Ok(sink)
 }
 
 fn measure(args: &Args, lab: &Lab, proxy: Proxy, metrics: &[&Metric], round: usize, table: &mut Table) -> Result<()> {
+    let metrics: Vec<_> = metrics.iter().filter(|metric| proxy.is_measured_in(metric.name)).collect();
+    if metrics.is_empty() {
+        return Ok(());
+    }
     let mut started = lab.start(proxy)?;
-    let direct = Started::at(if proxy.is_plain() { lab.plain_sink } else { lab.sink }, started.pid);
+    let direct = Started::at(if proxy.is_plain() { lab.plain_sink } else { lab.sink }, started.pids.clone());
     for metric in metrics {
         if metric.kind == Kind::Idle {
             // What bulk data left in a proxy's allocator would be given to the streams that idle.
@@ -147,8 +159,6 @@ fn measure(args: &Args, lab: &Lab, proxy: Proxy, metrics: &[&Metric], round: usi
             started = lab.start(proxy)?;
         }
         let measured = match metric.kind {
-            // The hop before it makes the records: their size says nothing of the hop.
-            Kind::Records(_) if proxy.is_plain() => continue,
             Kind::Latency => load(args, lab, proxy, &started, metric)
                 .and_then(|with| Ok((with, load(args, lab, proxy, &direct, metric)?)))
                 .map(|(with, without)| (value(&with) - value(&without)) / proxy.hops())
@@ -167,7 +177,11 @@ fn measure(args: &Args, lab: &Lab, proxy: Proxy, metrics: &[&Metric], round: usi
 fn load(args: &Args, lab: &Lab, proxy: Proxy, started: &Started, metric: &Metric) -> Result<Value> {
     let mut command = Command::new("taskset");
     command.args(["-c", &lab.load_core.to_string()]).arg(std::env::current_exe()?).arg("load");
-    command.args(["--address", &started.address.to_string(), "--pid", &started.pid.to_string()]);
+    command.args(["--address", &started.address.to_string()]);
+    for pid in &started.pids {
+        command.args(["--pid", &pid.to_string()]);
+    }
+    command.args((proxy == Proxy::Hybrid).then_some("--hybrid"));
     if !proxy.is_plain() {
         command.arg("--certs").arg(lab.certs());
     }
