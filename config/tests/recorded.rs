@@ -1,5 +1,7 @@
 //! What was recorded is read back as a policy that accepts exactly that.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code, outside of test functions")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -30,6 +30,7 @@ pub mod permits;
 pub mod process;
 pub mod quoting;
 pub mod reappraise;
+pub mod reference_values;
 pub mod relay;
 pub mod relying_party;
 pub mod report;

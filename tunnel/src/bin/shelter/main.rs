@@ -1,8 +1,8 @@
 //! The verifier of the relying party.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::path::Path;
+mod values;
+
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use inclavared_tunnel::connection::Report;
 use inclavared_tunnel::offline;
 use inclavared_tunnel::process::{Process, Setup};
 use inclavared_tunnel::relying_party::{RelyingParty, forwarding};
-use inclavared_tunnel::report::{self, Finding, Recording};
+use inclavared_tunnel::report::{self, Finding};
 use inclavared_tunnel::signals::EndAsked;
 
 fn main() -> ExitCode {
@@ -27,7 +27,10 @@ fn main() -> ExitCode {
         notes.iter().for_each(|note| tracing::info!("{note}"));
         match what {
             Shelter::RemoteAttestation { path, json } => remote_attestation(path, json),
-            Shelter::Record { path, out, overwrite, name } => record(path, out.as_deref(), overwrite, &name),
+            Shelter::Record { path, to } => values::record(path, &to),
+            Shelter::Diff { a, b, json } => or_not_tried(values::diff(&a, *b, json)),
+            Shelter::Import(what) => or_not_tried(values::import(&what)),
+            Shelter::MeasureSgx { what, json } => or_not_tried(values::measure(&what, json)),
             Shelter::Forward { path, listen, json } => forward(&path, listen, json),
             Shelter::Appraise { appraisal, json } => Ok(appraise(&appraisal, json)),
             Shelter::Inspect { file } => Ok(inspect(&file)),
@@ -52,13 +55,13 @@ fn remote_attestation(path: Verification, json: bool) -> anyhow::Result<ExitCode
     match verified {
         Ok(path) if json => {
             let value = report::path_json(&path, Timestamp::now());
-            writeln!(std::io::stdout(), "{}", report::json_line(&value))?;
+            writeln!(io::stdout(), "{}", report::json_line(&value))?;
         }
-        Ok(path) => write!(std::io::stdout(), "{}", report::success(&path, Timestamp::now()))?,
+        Ok(path) => write!(io::stdout(), "{}", report::success(&path, Timestamp::now()))?,
         Err(finding) => {
             if json {
                 let value = report::failure_json(&finding);
-                writeln!(std::io::stdout(), "{}", report::json_line(&value))?;
+                writeln!(io::stdout(), "{}", report::json_line(&value))?;
             }
             eprint!("{}", report::failure(&finding));
             return Ok(ExitCode::FAILURE);
@@ -67,50 +70,12 @@ fn remote_attestation(path: Verification, json: bool) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Verifies the path and writes what was measured as a policy.
-fn record(path: Verification, out: Option<&Path>, overwrite: bool, name: &str) -> anyhow::Result<ExitCode> {
-    let party = RelyingParty::new(path)?;
-    let verified = party.verify(async |_, verified| {
-        let path = Arc::clone(verified.path());
-        verified.leave().await;
-        Ok(path)
-    });
-    let verified = match verified {
-        Ok(verified) => verified,
-        Err(error) => {
-            eprint!("{}", report::failure(&Finding::from(&error)));
-            return Ok(ExitCode::FAILURE);
-        }
-    };
-    let Verification { target, policy, .. } = party.path();
-    let recording = Recording { name, address: &target.to_string(), at: Timestamp::now(), policy };
-    let text = report::recorded(&verified, &recording);
-    let Some(out) = out else {
-        write!(std::io::stdout(), "{text}")?;
-        return Ok(ExitCode::SUCCESS);
-    };
-    let mut options = OpenOptions::new();
-    options.write(true);
-    if overwrite {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    let mut file = options.open(out).with_context(|| {
-        format!("writing {}: choose another name, or `--force` to overwrite what is there", out.display())
-    })?;
-    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", out.display()))?;
-    let (hops, out) = (verified.hops.len(), out.display());
-    println!("{hops} hops recorded in {out}: use it with `--policy {out}`");
-    Ok(ExitCode::SUCCESS)
-}
-
 /// Carries local streams through the path, each verified by itself, and prints the receipt of each.
 fn forward(path: &Verification, listen: Listen, json: bool) -> anyhow::Result<ExitCode> {
     let ended = move |report: &Report| {
         let line = if json { report::json_line(&report::stream_json(report)) } else { report::stream_line(report) };
         // Whoever reads the receipts may have gone; the streams go on.
-        let _ = writeln!(std::io::stdout(), "{line}");
+        let _ = writeln!(io::stdout(), "{line}");
     };
     let config = forwarding(path, listen)?;
     let process = Process::start(Setup { config, workload: None, ended: Box::new(ended) })?;
@@ -131,7 +96,7 @@ fn appraise(appraisal: &OfflineAppraisal, json: bool) -> ExitCode {
         true => serde_json::to_value(&verdict).map(|value| report::json_line(&value) + "\n"),
         false => Ok(report::offline_verdict(&verdict)),
     };
-    let written = text.map_err(anyhow::Error::from).and_then(|text| Ok(write!(std::io::stdout(), "{text}")?));
+    let written = text.map_err(anyhow::Error::from).and_then(|text| Ok(write!(io::stdout(), "{text}")?));
     if let Some(error) = report::offline_error(&verdict) {
         eprint!("{error}");
     }
@@ -147,11 +112,15 @@ fn appraise(appraisal: &OfflineAppraisal, json: bool) -> ExitCode {
 fn inspect(file: &Source) -> ExitCode {
     let shown = offline::inspect(file)
         .map_err(|error| anyhow::anyhow!(error.message()))
-        .and_then(|value| Ok(writeln!(std::io::stdout(), "{}", report::json_pretty(&value))?));
+        .and_then(|value| Ok(writeln!(io::stdout(), "{}", report::json_pretty(&value))?));
     match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => not_tried(&error),
     }
+}
+
+fn or_not_tried(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    done.or_else(|error| Ok(not_tried(&error)))
 }
 
 fn not_tried(error: &anyhow::Error) -> ExitCode {
