@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use inclavared_attest::policy::{
-    Applies, Comparison, Field, HopRule, IdentityRule, Measurements, Policy, ReferenceValue, RoleStep,
-};
+use inclavared_attest::policy::{Applies, Field, HopRule, IdentityRule, Measurements, Policy, RoleStep};
 
 use crate::duration::show_duration;
 use crate::hop_rule::tee_word;
@@ -125,10 +123,10 @@ fn rule_entries(rule: &HopRule) -> Vec<(usize, String, String)> {
     let mut entries = vec![(1, "tee".to_owned(), tees.join(", "))];
     let mut values: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for value in &rule.reference_values {
-        for (field, value) in value_fields(value) {
-            let seen = values.entry(field).or_default();
-            if !seen.contains(&value) {
-                seen.push(value);
+        for demand in value.demands() {
+            let (seen, shown) = (values.entry(demand.field.name()).or_default(), demand.test.to_string());
+            if !seen.contains(&shown) {
+                seen.push(shown);
             }
         }
     }
@@ -141,11 +139,6 @@ fn rule_entries(rule: &HopRule) -> Vec<(usize, String, String)> {
         entries.push((100, "config_digest".to_owned(), digest.to_string()));
     }
     entries
-}
-
-fn value_fields(value: &ReferenceValue) -> Vec<(&'static str, String)> {
-    let fields = value.fields().into_iter();
-    fields.map(|Comparison { field, expected, .. }| (field, expected)).collect()
 }
 
 fn policy_entries(policy: &Policy) -> Vec<(&'static str, String)> {

@@ -319,7 +319,7 @@ fn a_summary_says_what_weakens_the_proof() {
 fn a_signer_that_anybody_can_be_is_warned_of() {
     let route = std::fs::read_to_string("tests/valid/minimal.toml").unwrap();
     let signer = hex::encode(inclavared_attest::reference::sigstruct::SAMPLE_SIGNER);
-    let route = route.replace("genuine-only", "p");
+    let route = route.replace("\"plain\"", "{ tls = \"attested\", policy = \"p\" }");
     let policy = format!(
         "{route}\n[policy.p]\nidentity = \"any-genuine\"\n[[policy.p.hop]]\nmrsigner = \"{signer}\"\nisvprodid = 0\nisvsvn_min = 0\n"
     );

@@ -222,7 +222,7 @@ fn imported_enclaves_are_reference_values() {
     assert_eq!(rules(&policy)[0].reference_values, [ReferenceValue::SgxEnclave { mrenclave: [1; 32] }]);
     assert!(rules(&policy).iter().all(|rule| rule.applies == Applies::Any));
 
-    let sample = SigStruct { mrsigner: SAMPLE_SIGNER, ..sigstruct.clone() };
+    let sample = SigStruct { mrsigner: SAMPLE_SIGNER, ..sigstruct };
     assert!(render_imported(&[file(sample)], &meta).contains("# Keep mrenclave: this signer's key is published"));
     let meta = ImportMeta { role: Some("workload"), ..meta };
     folder.write("i.toml", render_imported(&[file(sigstruct)], &meta));
