@@ -8,10 +8,15 @@
 mod certs;
 mod compare;
 mod first_byte;
+mod handshakes;
 mod load;
+mod mutations;
+mod opening;
 mod ours;
+mod paths;
 mod peers;
 mod proc;
+mod quotes;
 mod raw;
 mod sink;
 mod table;
@@ -35,6 +40,14 @@ enum Command {
     Compare(compare::Args),
     /// From a connect to the first byte over three hops: attested paths against plain TLS.
     FirstByte(first_byte::Args),
+    /// What a new path costs, by hops, known evidence and legs that stand ready; and paths a second by binding level.
+    Opening(opening::Args),
+    /// Many new paths at level `quote` from a platform that makes few quotes.
+    Quotes(quotes::Args),
+    /// A warm attested handshake against plain mutual TLS.
+    Handshakes(handshakes::Args),
+    /// Damaged evidence, certificates and collateral: nothing panics, and nothing is accepted that says something else.
+    Mutations(mutations::Args),
     /// The server behind the proxies.
     #[command(hide = true)]
     Sink {
@@ -56,6 +69,10 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::FirstByte(args) => first_byte::run(&args),
+        Command::Opening(args) => opening::run(&args),
+        Command::Quotes(args) => quotes::run(&args),
+        Command::Handshakes(args) => handshakes::run(&args),
+        Command::Mutations(args) => mutations::run(&args),
         Command::Sink { listen, certs } => sink::run(listen, certs.as_deref()),
         Command::Load(args) => load::run(&args),
         Command::Ours { config } => ours::run(&config),

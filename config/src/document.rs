@@ -170,10 +170,10 @@ impl<'a> Table<'a> {
     }
 
     /// A file that the document names: a relative path begins beside the document.
-    pub(crate) fn beside(&self, file: &str) -> PathBuf {
+    pub(crate) fn beside(&self, file: impl AsRef<Path>) -> PathBuf {
         match &self.report.origin {
             Origin::File(document) => document.parent().unwrap_or(Path::new("")).join(file),
-            Origin::CommandLine => PathBuf::from(file),
+            Origin::CommandLine => file.as_ref().to_owned(),
         }
     }
 

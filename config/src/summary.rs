@@ -9,7 +9,7 @@ use inclavared_attest::ConfigDigest;
 use inclavared_attest::policy::{IdentityRule, Measurements, Policy, ReferenceValue, TerminalKind};
 use inclavared_attest::reference::sigstruct::SAMPLE_SIGNER;
 
-use crate::{AttesterKind, Config, Errors, Route, VerifierKind, load};
+use crate::{AttesterKind, Config, Errors, GENUINE_ONLY, Route, VerifierKind, load};
 
 /// What a valid configuration says. `Display` shows it whole, a line each.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,6 +62,11 @@ impl Config {
         }
         if collateral.danger_allow_plain_http {
             warnings.push("collateral: services may be asked over plain http".to_owned());
+        }
+        if let Some(admin) = self.admin
+            && !admin.ip().is_loopback()
+        {
+            warnings.push(format!("admin: {admin} tells anybody who reaches it how connections end"));
         }
         for (name, policy) in used {
             warnings.extend(policy_warnings(policy).map(|what| format!("policy `{name}`: {what}")));
@@ -128,7 +133,10 @@ fn policy_line(policy: &Policy) -> String {
         }
     };
     let identity = match &policy.identity {
-        IdentityRule::AnyGenuine => "any genuine platform".to_owned(),
+        IdentityRule::AnyGenuine => match &policy.named {
+            Some(named) => format!("{} name(s) by an authority", named.uris.len()),
+            None => "any genuine platform".to_owned(),
+        },
         IdentityRule::Platforms(ids) => format!("{} platform(s)", ids.len()),
         IdentityRule::ConfigIds(ids) => format!("{} CONFIGID(s)", ids.len()),
     };
@@ -147,7 +155,8 @@ fn policy_warnings(policy: &Policy) -> impl Iterator<Item = String> {
     );
     for kind in [TerminalKind::HostLocal, TerminalKind::Plain] {
         note(
-            policy.shape.terminals.contains(&kind),
+            // The built-in one lets a path begin anywhere, and end nowhere but in a TEE.
+            policy.name != GENUINE_ONLY && policy.shape.terminals.contains(&kind),
             &format!("the terminal `{}` passes; the last hop's bytes leave the TEE unencrypted", kind.name()),
         );
     }

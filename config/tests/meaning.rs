@@ -12,8 +12,8 @@ use inclavared_attest::policy::{
 };
 use inclavared_config::{
     AttesterKind, CertificateFiles, Config, Deadlines, Downstream, FlagConfig, GENUINE_ONLY, Group, Legacy, Limits,
-    Listen, LogFormat, PkiDownstream, PkiUpstream, Suite, Target, TlsSettings, Upstream, VerifierKind, check, load,
-    load_policy, parse, parse_policy,
+    Listen, LogFormat, PkiDownstream, PkiUpstream, Suite, Target, TlsSettings, Upstream, VerifierKind, WarmLegs, check,
+    load, load_policy, parse, parse_policy,
 };
 
 #[test]
@@ -29,7 +29,7 @@ fn what_is_left_out_has_its_default() {
     let route = &config.routes[0];
     assert_eq!(route.role, "workload");
     assert_eq!(route.legacy, Legacy::Enforce);
-    assert_eq!((route.ttl, route.disclose_expected), (8, false));
+    assert_eq!((route.ttl, route.disclose_expected, route.warm), (8, false, None));
 }
 
 #[test]
@@ -43,6 +43,7 @@ fn every_key_of_a_route_arrives() {
     assert_eq!(route.downstream, Downstream::Mutual { policy: Policy::genuine_only().into() });
     assert_eq!((route.role.as_str(), route.legacy, route.ttl), ("ingress", Legacy::Deny, 3));
     assert!(route.disclose_expected);
+    assert_eq!(route.warm, Some(WarmLegs { size: 9, max_age: Duration::from_secs(30) }));
     let plain = load(Path::new("tests/valid/many_routes.toml")).unwrap();
     let roles: Vec<_> = plain.routes.iter().map(|route| route.role.as_str()).collect();
     assert_eq!(roles, ["workload", "workload", "relay", "relay"]);
@@ -78,8 +79,11 @@ fn every_setting_arrives() {
         connections: 100,
         connections_per_source: 10,
         handshakes_in_flight: 11,
+        handshakes_per_source: 3,
         openings: 12,
         openings_per_source: 5,
+        idle_legs: 14,
+        idle_legs_per_source: 6,
         blocking_threads: 2,
         blocking_queue: 13,
     };
@@ -88,6 +92,9 @@ fn every_setting_arrives() {
     let deadlines = Deadlines {
         handshake: seconds(1),
         handshake_to_open: seconds(2),
+        idle_leg: seconds(12),
+        opening_turn: seconds(13),
+        hop_key: seconds(14),
         open_to_preview: seconds(3),
         open_to_preview_per_hop: Duration::from_millis(400),
         preview_to_start: seconds(5),
@@ -101,6 +108,23 @@ fn every_setting_arrives() {
     };
     assert_eq!(config.deadlines, deadlines);
     assert_eq!((config.log.format, config.log.filter.as_str()), (LogFormat::Json, "inclavared_tunnel=debug,info"));
+    assert_eq!(config.admin, Some("127.0.0.1:9465".parse().unwrap()));
+    let collateral = &attestation.collateral;
+    let amd = ["https://kdsintf.amd.com".to_owned(), "http://[::1]:8082".to_owned()];
+    assert_eq!(collateral.amd_services.as_deref(), Some(&amd[..]));
+    assert_eq!((collateral.refresh, sim.certificates), (Some(Duration::from_secs(6 * 3600)), false));
+}
+
+#[test]
+fn metrics_are_for_this_machine_unless_it_is_said() {
+    let route = std::fs::read_to_string("tests/valid/minimal.toml").unwrap();
+    let config = |more: &str| parse("test.toml", &format!("{route}\n{more}")).unwrap();
+    assert_eq!(config("").admin, None);
+    assert_eq!(config("[admin]").admin, Some("127.0.0.1:9464".parse().unwrap()));
+    let open = config("[admin]\nlisten = \"0.0.0.0:9464\"");
+    assert!(open.summary().warnings.iter().any(|warning| warning.starts_with("admin: 0.0.0.0:9464 tells")));
+    let error = parse("test.toml", &format!("{route}\n[admin]\nlisten = \"9464\"")).unwrap_err();
+    assert!(error.to_string().contains("admin.listen"), "{error}");
 }
 
 #[test]
@@ -133,6 +157,7 @@ fn every_key_of_a_policy_arrives() {
     assert_eq!(policy.max_evidence_age, Duration::from_secs(1800));
     assert_eq!(policy.max_path_age, Duration::from_secs(7200));
     assert_eq!(policy.binding, Binding::KeyAudit);
+    assert!(policy.refuse_warm_legs);
     let Measurements::Rules(rules) = &policy.measurements else { panic!("{:?}", policy.measurements) };
     let applies: Vec<_> = rules.iter().map(|rule| rule.applies.clone()).collect();
     assert_eq!(applies, [Applies::Position(1), Applies::Role("relay".into()), Applies::Last, Applies::Any]);

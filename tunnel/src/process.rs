@@ -3,6 +3,8 @@
 //! One current-thread runtime a worker, so that a connection never leaves its core; appraisal and quoting have a
 //! bounded pool of threads of their own.
 
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -11,11 +13,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
 use inclavared_attest::attester::Attester;
-use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen, Route, TlsSettings};
+use inclavared_attest::named::NamingKey;
+use inclavared_config::{Attestation, Config, Deadlines, IdentityFiles, Limits, Listen, Route, TlsSettings};
 use rustls::crypto::CryptoProvider;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
+use zeroize::Zeroizing;
 
 use crate::accept::{Bound, Shared, accept};
 use crate::appraise::{APPRAISED_AGAIN, Verifier};
@@ -24,9 +28,11 @@ use crate::blocking::BlockingPool;
 use crate::connection::Report;
 use crate::error::Error;
 use crate::handshake::{self, PkiError};
-use crate::identity::{IdentityService, ROTATION, Role};
+use crate::identity::{IdentityService, Role};
+use crate::metrics::{self, ConnectionCounters};
 use crate::node::{Gates, Node, Pki, RouteState, Service};
 use crate::quoting::{OneAtATime, Quoter};
+use crate::warm::{self, Pool};
 use crate::workload::Workload;
 
 /// How soon a rotation that failed is tried again.
@@ -48,10 +54,22 @@ pub enum StartError {
     },
     #[error("route `{route}`")]
     Pki { route: String, source: PkiError },
+    #[error("[identity]: {file}")]
+    Naming {
+        file: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("route `{route}` cannot listen on {address}")]
     Bind {
         route: String,
         address: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("`[admin]` cannot listen on {address}")]
+    Admin {
+        address: SocketAddr,
         #[source]
         source: std::io::Error,
     },
@@ -77,6 +95,7 @@ pub struct Process {
     snapshot: Arc<ArcSwap<Snapshot>>,
     /// Dropped when the drain begins: from then on connections are refused, not left waiting.
     bound: Vec<Bound>,
+    admin: Option<SocketAddr>,
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Phase>,
     drain: Duration,
@@ -106,7 +125,8 @@ pub fn node(
     deadlines: &Deadlines,
     ended: Box<dyn Fn(&Report) + Send + Sync>,
 ) -> Result<(Node, Runtime), StartError> {
-    node_with(attestation::appraisal(attestation, true)?, tls, limits, deadlines, ended)
+    let metrics = ConnectionCounters::new([]);
+    node_with(attestation::appraisal(attestation, true)?, tls, limits, deadlines, metrics, ended)
 }
 
 fn node_with(
@@ -114,18 +134,22 @@ fn node_with(
     tls: &TlsSettings,
     limits: &Limits,
     deadlines: &Deadlines,
+    metrics: ConnectionCounters,
     ended: Box<dyn Fn(&Report) + Send + Sync>,
 ) -> Result<(Node, Runtime), StartError> {
     let (pool, blocking) = BlockingPool::new(limits.blocking_threads, limits.blocking_queue)
         .map_err(|source| StartError::Thread { what: "pool of threads", source })?;
-    let Appraisal { appraiser, collateral } = appraisal;
+    let Appraisal { appraiser, collateral, counters } = appraisal;
     let turns = Arc::new(Semaphore::new(APPRAISED_AGAIN));
-    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, turns };
+    let seen = Arc::default();
+    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, counters, turns, seen };
     let node = Node {
         provider: handshake::provider(tls),
         verifier,
         deadlines: deadlines.clone(),
         gates: Gates::new(limits),
+        draining: watch::Sender::new(false),
+        metrics,
         ended,
     };
     Ok((node, blocking))
@@ -157,7 +181,9 @@ impl Process {
         crate::accept::raise_descriptor_limit();
         let appraises = |route: &Route| route.upstream.policy().is_some() || route.downstream.policy().is_some();
         let appraisal = attestation::appraisal(&config.attestation, config.routes.iter().any(appraises))?;
-        let (mut node, blocking) = node_with(appraisal, &config.tls, &config.limits, &config.deadlines, ended)?;
+        let metrics = ConnectionCounters::new(config.routes.iter().map(|route| route.name.as_str()));
+        let (mut node, blocking) =
+            node_with(appraisal, &config.tls, &config.limits, &config.deadlines, metrics, ended)?;
         if let Some(provider) = provider {
             node.provider = provider;
         }
@@ -173,7 +199,9 @@ impl Process {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { node: Arc::new(node), routes }));
+        let node = Arc::new(node);
+        let admin = config.admin.map(|listen| start_admin(listen, &node)).transpose()?;
+        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { node, routes }));
         let (stop, stopped) = watch::channel(Phase::Serving);
         let (ready, are_ready) = mpsc::channel();
         let mut workers = Vec::new();
@@ -193,7 +221,7 @@ impl Process {
                 return Err(StartError::Thread { what: "worker", source });
             }
         }
-        Ok(Self { snapshot, bound, workers, stop, drain: config.deadlines.drain, _blocking: blocking })
+        Ok(Self { snapshot, bound, admin, workers, stop, drain: config.deadlines.drain, _blocking: blocking })
     }
 
     /// Where each route listens: port 0 has become the port that the kernel gave.
@@ -203,6 +231,11 @@ impl Process {
         named.map(|(route, bound)| (route.route.name.clone(), bound.address.clone())).collect()
     }
 
+    /// Where metrics are served, if they are.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
     /// Stops accepting, lets the connections there are go on for the drain time, then ends. Blocks until then.
     /// `hurry` is asked now and then whether to end at once.
     pub fn shutdown(self, hurry: impl Fn() -> bool) {
@@ -210,6 +243,7 @@ impl Process {
         self.stop.send_replace(Phase::Draining);
         let end = std::time::Instant::now() + self.drain;
         let gates = Arc::clone(&self.snapshot.load().node);
+        gates.draining.send_replace(true);
         while gates.gates.connections.taken() > 0 && std::time::Instant::now() < end && !hurry() {
             thread::park_timeout(DRAIN_STEP);
         }
@@ -220,6 +254,14 @@ impl Process {
             }
         }
     }
+}
+
+fn start_admin(listen: SocketAddr, node: &Arc<Node>) -> Result<SocketAddr, StartError> {
+    let failed = |source| StartError::Admin { address: listen, source };
+    let listener = TcpListener::bind(listen).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    metrics::serve(listener, node).map_err(failed)?;
+    Ok(bound)
 }
 
 fn routes(
@@ -243,6 +285,7 @@ fn routes(
     let quoter = attester
         .as_ref()
         .map(|attester| Quoter::new(Arc::clone(attester), node.verifier.pool.clone(), node.deadlines.quote));
+    let naming = config.identity.as_ref().map(naming).transpose()?;
     config
         .routes
         .iter()
@@ -258,9 +301,11 @@ fn routes(
                         config_digest: config.digest,
                     };
                     let service =
-                        IdentityService::start(Arc::clone(attester), role, Timestamp::now()).map_err(|source| {
-                            StartError::Identity { route: route.name.clone(), source: Box::new(source) }
-                        })?;
+                        IdentityService::start_named(Arc::clone(attester), role, naming.clone(), Timestamp::now())
+                            .map_err(|source| StartError::Identity {
+                                route: route.name.clone(),
+                                source: Box::new(source),
+                            })?;
                     Some(Arc::new(service))
                 }
                 _ => None,
@@ -269,9 +314,18 @@ fn routes(
             let pki = Pki::load(route, &node.provider)
                 .map_err(|source| StartError::Pki { route: route.name.clone(), source })?;
             let quoter = quoter.clone().filter(|_| identity.is_some());
-            Ok(Arc::new(RouteState { route: route.clone(), identity, quoter, pki, serves }))
+            let warm = route.warm.filter(|_| matches!(serves, Service::Target)).map(Pool::new);
+            Ok(Arc::new(RouteState { route: route.clone(), identity, quoter, warm, pki, serves }))
         })
         .collect()
+}
+
+/// What names every hop key of the process.
+fn naming(files: &IdentityFiles) -> Result<Arc<NamingKey>, StartError> {
+    let failed = |file: &Path, source| StartError::Naming { file: file.display().to_string(), source };
+    let read = |file: &Path| std::fs::read(file).map_err(|error| failed(file, error.into()));
+    let (chain, key) = (read(&files.cert)?, Zeroizing::new(read(&files.key)?));
+    NamingKey::from_pem(&chain, &key).map(Arc::new).map_err(|error| failed(&files.cert, error.into()))
 }
 
 fn worker(
@@ -307,6 +361,9 @@ fn worker(
             for identity in current.routes.iter().filter_map(|route| route.identity.clone()) {
                 tokio::task::spawn_local(rotate(Arc::clone(&current.node), identity));
             }
+            for route in current.routes.iter().filter(|route| route.warm.is_some()) {
+                tokio::task::spawn_local(warm::keep(Arc::clone(&current.node), Arc::clone(route), is_down.clone()));
+            }
         }
         drop(current);
         let _ = ready.send(Ok(()));
@@ -319,17 +376,18 @@ fn worker(
 
 /// Replaces a hop key in time; a failure is said and tried again, and the old key serves until it expires.
 async fn rotate(node: Arc<Node>, identity: Arc<IdentityService>) {
-    let mut wait = ROTATION;
+    let life = node.deadlines.hop_key;
+    let mut wait = life;
     loop {
         tokio::time::sleep(wait).await;
         let service = Arc::clone(&identity);
         let limit = node.deadlines.quote;
         let made = node.verifier.pool.run("a quote", limit, move || service.rotate(Timestamp::now())).await;
         wait = match made.and_then(|made| made) {
-            Ok(()) => ROTATION,
+            Ok(()) => life,
             Err(error) => {
                 tracing::error!(error = error.one_line(), "no new hop key; the old one serves until it expires");
-                RETRY
+                RETRY.min(life)
             }
         };
     }

@@ -60,6 +60,8 @@ pub struct Own {
     pub spki: Vec<u8>,
     pub evidence: EvidenceDigest,
     pub fresh: Option<FreshQuote>,
+    /// Names the blob of the certificate's endorsements, where nobody but the hop may have them: SEV-SNP's, in previews.
+    pub endorsements: Option<Digest>,
 }
 
 /// A quote made for this very record, shared with others through a Merkle tree.
@@ -96,6 +98,8 @@ pub enum Downstream {
         open: OpenDigest,
         binding: Binding,
         next: RecordDigest,
+        /// How long the leg had stood ready when OPEN was sent over it; `None` if it was made for this path.
+        warm_ms: Option<u64>,
     },
     /// An attested peer that does not speak this protocol.
     Legacy(AttestedPeer),
@@ -261,11 +265,11 @@ impl Record {
 
 impl Own {
     fn encode(&self) -> Map {
-        Map::new().bytes(1, &self.spki).bytes(2, self.evidence.as_bytes()).optional(
-            3,
-            self.fresh.as_ref(),
-            |w, fresh| w.map(fresh.encode()),
-        )
+        Map::new()
+            .bytes(1, &self.spki)
+            .bytes(2, self.evidence.as_bytes())
+            .optional(3, self.fresh.as_ref(), |w, fresh| w.map(fresh.encode()))
+            .optional(4, self.endorsements.as_ref(), |w, digest| w.bytes(digest.as_bytes()))
     }
 
     fn decode(item: Item<'_>) -> Result<Self, FormError> {
@@ -274,6 +278,10 @@ impl Own {
             spki: fields.required(1, "SPKI")?.bytes("SPKI", MAX_SPKI)?.to_vec(),
             evidence: EvidenceDigest::from_bytes(fields.required(2, "evidence_digest")?.bytes32("evidence_digest")?),
             fresh: fields.optional(3).map(FreshQuote::decode).transpose()?,
+            endorsements: match fields.optional(4) {
+                Some(digest) => Some(Digest::from_bytes(digest.bytes32("endorsements_digest")?)),
+                None => None,
+            },
         };
         fields.finish()?;
         Ok(own)
@@ -340,7 +348,7 @@ impl Downstream {
     fn encode<'w>(&self, w: &'w mut Writer) -> &'w mut Writer {
         w.array(2);
         match self {
-            Self::Attested { peer, open, binding, .. } => {
+            Self::Attested { peer, open, binding, warm_ms, .. } => {
                 let attested = Map::new()
                     .bytes(1, peer.leg.as_bytes())
                     .bytes(2, peer.key.as_bytes())
@@ -350,7 +358,8 @@ impl Downstream {
                     .bytes(6, peer.policy.as_bytes())
                     .bytes(7, peer.collateral.as_bytes())
                     .uint(8, binding_code(*binding))
-                    .uint(9, peer.appraised_at.0);
+                    .uint(9, peer.appraised_at.0)
+                    .optional(10, *warm_ms, |w, warm_ms| w.uint(warm_ms));
                 w.uint(1).map(attested)
             }
             Self::Legacy(peer) => {
@@ -388,6 +397,7 @@ impl Downstream {
                 binding: binding_from_code(fields.required(8, "binding")?)?,
                 peer: AttestedPeer::decode(&mut fields)?,
                 next,
+                warm_ms: fields.optional(10).map(|warm| warm.uint("warm")).transpose()?,
             },
             2 => Self::Legacy(AttestedPeer::decode(&mut fields)?),
             3 => Self::Terminal(terminal_from_code(fields.required(1, "terminal kind")?)?),

@@ -7,6 +7,7 @@ mod digest;
 mod error;
 mod field;
 mod measure;
+mod name;
 mod shape;
 mod verdict;
 
@@ -37,6 +38,8 @@ pub struct Policy {
     pub danger_allow_debug: bool,
     pub tcb: TcbPolicy,
     pub identity: IdentityRule,
+    /// Whose a hop has to be besides, by the word of an authority. `None`: nobody is asked.
+    pub named: Option<NameRule>,
     pub measurements: Measurements,
     pub shape: ChainShape,
     /// Evidence whose `not_after` minus now is acceptable, and whose claimed age is at most this.
@@ -44,6 +47,8 @@ pub struct Policy {
     /// A path that lives longer than this without a fresh quote ends.
     pub max_path_age: Duration,
     pub binding: Binding,
+    /// Refuses paths with a leg that stood ready before the path was asked for (`PROTOCOL.md` section 3).
+    pub refuse_warm_legs: bool,
 }
 
 /// Where a hop stands in its path.
@@ -92,6 +97,15 @@ pub enum IdentityRule {
     /// Only enclaves that were launched with one of these CONFIGIDs (SGX with KSS). Whoever knows one can launch with it:
     /// it says whose configuration the code was given, and the code has to make something of it.
     ConfigIds(BTreeSet<[u8; 64]>),
+}
+
+/// Who may have named a hop key, and how (`docs/PROTOCOL.md` section 2).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NameRule {
+    /// Certificates in DER. Invariant: not empty.
+    pub authorities: Vec<Vec<u8>>,
+    /// URIs of which the name has to have one: SPIFFE ids. Invariant: not empty.
+    pub uris: BTreeSet<String>,
 }
 
 /// Which code is acceptable at which hop.

@@ -38,6 +38,7 @@ pub(crate) struct ChainHop {
     pub(crate) key: Arc<HopKey>,
     pub(crate) role: String,
     pub(crate) evidence: Evidence,
+    pub(crate) endorsements: Option<Arc<[u8]>>,
     pub(crate) leg: LegId,
     /// The payload of the OPEN that reached it.
     pub(crate) open: Vec<u8>,
@@ -78,10 +79,12 @@ impl Chain {
                 ttl: 8 - i as u8,
                 visited: chain.hops.iter().map(|hop| hop.key.kid()).collect(),
                 have: vec![],
+                no_warm_legs: false,
             };
             let leg = LegId(Digest::of(&[&open.encode()[..], key.spki()].concat()));
-            let attester = attester.clone();
-            chain.hops.push(ChainHop { key, role: role.to_owned(), evidence, leg, open: open.encode(), attester });
+            let (role, open, attester) = (role.to_owned(), open.encode(), attester.clone());
+            let endorsements = issued.snp_endorsements().cloned();
+            chain.hops.push(ChainHop { key, role, evidence, endorsements, leg, open, attester });
         }
         chain
     }
@@ -97,7 +100,11 @@ impl Chain {
 
     /// The same chain as the workload sees it behind its client: the nearest hop first.
     pub(crate) fn forward(&self) -> Trailer {
-        self.build(&|_| Stage::Forward, 0, &untouched)
+        self.forward_with(&untouched)
+    }
+
+    pub(crate) fn forward_with(&self, spoil: &dyn Fn(u8, &mut Record)) -> Trailer {
+        self.build(&|_| Stage::Forward, 0, spoil)
     }
 
     pub(crate) fn refresh_with(
@@ -123,11 +130,12 @@ impl Chain {
             let mut record = self.record(i, stage(i), seq, below.as_ref().map(|trailer| &trailer.records()[0]));
             spoil(i as u8 + 1, &mut record);
             let record = record.sign(&hop.key).unwrap();
-            let blob: Arc<[u8]> = hop.evidence.blob().into();
+            let sent = hop.endorsements.clone().filter(|_| record.record().own.endorsements.is_some());
+            let blobs = [Arc::from(hop.evidence.blob())].into_iter().chain(sent);
             below = Some(match below {
-                None => Trailer::new(record, [blob]),
+                None => Trailer::new(record, blobs),
                 Some(mut trailer) => {
-                    trailer.prepend(record, [blob]);
+                    trailer.prepend(record, blobs);
                     trailer
                 }
             });
@@ -147,9 +155,12 @@ impl Chain {
                 open: OpenDigest::of(&next.open),
                 binding: self.binding,
                 next: record.digest(),
+                warm_ms: None,
             },
             _ => self.end.clone(),
         };
+        let sent = hop.endorsements.as_ref().filter(|_| stage == Stage::Preview);
+        let endorsements = sent.map(|sent| Digest::of(sent));
         Record {
             stage,
             role: hop.role.clone(),
@@ -157,7 +168,7 @@ impl Chain {
             depth: (self.hops.len() - i - 1) as u8,
             seq,
             iat_ms: self.now.0 * 1000,
-            own: Own { spki: hop.key.spki().to_vec(), evidence: hop.evidence.digest(), fresh: None },
+            own: Own { spki: hop.key.spki().to_vec(), evidence: hop.evidence.digest(), fresh: None, endorsements },
             upstream: Upstream {
                 leg: hop.leg,
                 peer,

@@ -6,8 +6,10 @@
 mod bytes;
 mod chain;
 mod document;
+mod forward;
 mod later;
 mod preview;
 mod records;
+mod sev_snp;
 mod vectors;
 mod world;

@@ -117,6 +117,7 @@ impl ChainHop {
             ttl: 8,
             visited: vec![],
             have: vec![],
+            no_warm_legs: false,
         };
         let leg = LegId(Digest::of(key.spki()));
         Self { role: role.to_owned(), evidence, leg, open: open.encode(), key }
@@ -189,6 +190,7 @@ impl Chain {
                 open: OpenDigest::of(&next.open),
                 binding: Binding::Key,
                 next: record.digest(),
+                warm_ms: None,
             },
             _ => self.end.clone(),
         };
@@ -199,7 +201,12 @@ impl Chain {
             depth: (self.hops.len() - i - 1) as u8,
             seq,
             iat_ms: NOW.0 * 1000,
-            own: Own { spki: hop.key.spki().to_vec(), evidence: hop.evidence.digest(), fresh: None },
+            own: Own {
+                spki: hop.key.spki().to_vec(),
+                evidence: hop.evidence.digest(),
+                fresh: None,
+                endorsements: None,
+            },
             upstream: Upstream {
                 leg: hop.leg,
                 peer: i.checked_sub(1).map(|above| self.hops[above].key.kid()),
