@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use inclavared_attest::policy::{
-    Applies, Comparison, Field, HopRule, IdentityRule, Measurements, Policy, ReferenceValue, RoleStep,
-};
+use inclavared_attest::Digest;
+use inclavared_attest::policy::{Applies, Field, HopRule, IdentityRule, Measurements, Policy, RoleStep};
 
 use crate::duration::show_duration;
 use crate::hop_rule::tee_word;
@@ -125,10 +124,10 @@ fn rule_entries(rule: &HopRule) -> Vec<(usize, String, String)> {
     let mut entries = vec![(1, "tee".to_owned(), tees.join(", "))];
     let mut values: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for value in &rule.reference_values {
-        for (field, value) in value_fields(value) {
-            let seen = values.entry(field).or_default();
-            if !seen.contains(&value) {
-                seen.push(value);
+        for demand in value.demands() {
+            let (seen, shown) = (values.entry(demand.field.name()).or_default(), demand.test.to_string());
+            if !seen.contains(&shown) {
+                seen.push(shown);
             }
         }
     }
@@ -143,16 +142,17 @@ fn rule_entries(rule: &HopRule) -> Vec<(usize, String, String)> {
     entries
 }
 
-fn value_fields(value: &ReferenceValue) -> Vec<(&'static str, String)> {
-    let fields = value.fields().into_iter();
-    fields.map(|Comparison { field, expected, .. }| (field, expected)).collect()
-}
-
 fn policy_entries(policy: &Policy) -> Vec<(&'static str, String)> {
     let tcb = &policy.tcb;
     let words = |list: &mut dyn Iterator<Item = String>| list.collect::<Vec<_>>().join(", ");
     let identity = match &policy.identity {
-        IdentityRule::AnyGenuine => "any-genuine".to_owned(),
+        IdentityRule::AnyGenuine => match &policy.named {
+            None => "any-genuine".to_owned(),
+            Some(named) => {
+                let authorities = words(&mut named.authorities.iter().map(|der| Digest::of(der).to_string()));
+                format!("ca {authorities}, spiffe {}", words(&mut named.uris.iter().cloned()))
+            }
+        },
         IdentityRule::Platforms(ids) => format!("platforms {}", words(&mut ids.iter().map(hex::encode))),
         IdentityRule::ConfigIds(ids) => format!("configids {}", words(&mut ids.iter().map(hex::encode))),
     };
@@ -173,6 +173,7 @@ fn policy_entries(policy: &Policy) -> Vec<(&'static str, String)> {
         ("snp_min", words(&mut tcb.snp_min.iter().map(|(product, min)| format!("{product} {min}")))),
         ("danger_allow_null", policy.danger_allow_null.to_string()),
         ("hops", format!("{} to {}", policy.shape.min_hops, policy.shape.max_hops)),
+        ("warm_legs", if policy.refuse_warm_legs { "refuse" } else { "allow" }.into()),
         ("binding", format!("{:?}", policy.binding).to_lowercase()),
         ("max_evidence_age", show_duration(policy.max_evidence_age)),
         ("max_path_age", show_duration(policy.max_path_age)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use inclavared_attest::evidence::Tee;
-use inclavared_attest::policy::{Demand, Field, FieldValue, GUEST_POLICY_BITS, Test};
+use inclavared_attest::policy::{Demand, Field, FieldValue, GUEST_POLICY_BITS, HopRule, Test};
 
 use crate::document::{Table, Value};
 use crate::hop_rule::{read_measurements, tee_word};
@@ -63,9 +63,10 @@ pub(crate) fn read_demands(table: &Table<'_>, tees: &BTreeSet<Tee>) -> Vec<Deman
 
 /// What is demanded where a table does not say otherwise: VMPL 0, where the launch measurement begins. What runs below
 /// it can ask for reports as well.
-pub(crate) fn default_demands(tee: Tee, demands: &[Demand]) -> Option<Demand> {
-    let unsaid = tee == Tee::SevSnp && !demands.iter().any(|demand| demand.field == Field::Vmpl);
-    unsaid.then_some(Demand { field: Field::Vmpl, test: Test::AtMost(0) })
+pub(crate) fn add_defaults(rule: &mut HopRule) {
+    if rule.tees.contains(&Tee::SevSnp) && !rule.demands.iter().any(|demand| demand.field == Field::Vmpl) {
+        rule.demands.push(Demand { field: Field::Vmpl, test: Test::AtMost(0) });
+    }
 }
 
 /// Reports a key of another TEE than the table's reference values are of.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use inclavared_attest::ConfigDigest;
 use inclavared_attest::evidence::Tee;
-use inclavared_attest::policy::{Applies, ChainShape, Field, HopRule, ReferenceValue};
+use inclavared_attest::policy::{Applies, ChainShape, HopRule, ReferenceValue};
 
-use crate::demands::{belongs, default_demands, read_demands};
+use crate::demands::{add_defaults, belongs, read_demands};
 use crate::document::{Table, Value};
 use crate::policy::{NAME_REMEDY, is_name};
 use crate::references::References;
@@ -46,12 +46,10 @@ pub(crate) fn read_hop_rules(table: &Table<'_>, shape: &ChainShape, files: &Refe
     let applies = applies?;
     let rules = read?.into_iter().map(|mut rule| {
         rule.demands.extend(demands.iter().cloned());
-        if rule.demands.iter().filter(|demand| demand.field == Field::Vmpl).count() > 1 {
-            // Of a file that says nothing of it; this table does.
-            rule.demands.retain(|demand| demand.field != Field::Vmpl || demands.contains(demand));
+        // Of a file of reference values, whoever names it may still say it.
+        if !files.is_named_file() {
+            add_defaults(&mut rule);
         }
-        let unsaid: Vec<_> = rule.tees.iter().filter_map(|tee| default_demands(*tee, &rule.demands)).collect();
-        rule.demands.extend(unsaid);
         HopRule { applies: applies.clone(), config_digest: digest.or(rule.config_digest), ..rule }
     });
     Some(rules.collect())

@@ -101,5 +101,11 @@ fn write_enclave(out: &mut String, enclave: &ImportedEnclave, meta: &ImportMeta<
     }
     writeln!(out, "isvprodid = {}", sigstruct.isv_prod_id)?;
     writeln!(out, "isvsvn_min = {}", sigstruct.isv_svn)?;
+    if sigstruct.is_sample_signer() {
+        return writeln!(
+            out,
+            "# Keep mrenclave: this signer's key is published with Intel's SDK, and anybody can sign with it."
+        );
+    }
     writeln!(out, "# To follow the signer's releases, leave mrenclave out: mrsigner, isvprodid and isvsvn_min stay.")
 }

@@ -9,9 +9,10 @@ use std::time::Duration;
 use inclavared_attest::appraise::TcbStatus;
 use inclavared_attest::appraise::snp::{SnpProduct, SnpTcb};
 use inclavared_attest::policy::{
-    Binding, ChainShape, IdentityRule, Measurements, Policy, RoleStep, TcbPolicy, TerminalKind,
+    Binding, ChainShape, HopRule, IdentityRule, Measurements, Policy, RoleStep, TcbPolicy, TerminalKind,
 };
 
+use crate::demands::add_defaults;
 use crate::document::{self, Table, Value};
 use crate::hop_rule::{check_coverage, read_hop_rules};
 use crate::name_rule::read_name_rule;
@@ -271,7 +272,7 @@ fn read_measurements(table: &Table<'_>, shape: &ChainShape, named_files: bool) -
         table.mistake("no reference values, so every hop is denied", remedy);
     }
     let own: Vec<_> = hops.iter().map(|hop| read_hop_rules(hop, shape, &files)).collect();
-    let named = files.named.as_ref().map(|value| files.read(table, value));
+    let named = files.named.as_ref().map(|value| files.read(table, value).map(with_defaults));
     let whole = own.iter().chain(&named).all(Option::is_some);
     let rules: Vec<_> = own.into_iter().chain(named).flatten().flatten().collect();
     if whole {
@@ -279,6 +280,12 @@ fn read_measurements(table: &Table<'_>, shape: &ChainShape, named_files: bool) -
         files.check_use(&hops);
     }
     Measurements::Rules(rules)
+}
+
+/// The rules of a file say all that will be said of them.
+fn with_defaults(mut rules: Vec<HopRule>) -> Vec<HopRule> {
+    rules.iter_mut().for_each(add_defaults);
+    rules
 }
 
 fn read_shape(table: &Table<'_>) -> ChainShape {

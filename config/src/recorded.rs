@@ -119,7 +119,7 @@ fn write_policy(
         writeln!(out, "danger_allow_debug = true")?;
     }
     write_tcb(out, &all, &meta.verified_under.tcb)?;
-    write_identity(out, &all, &meta.verified_under.identity)?;
+    write_identity(out, &all, meta.verified_under)?;
     writeln!(out, "# The hops in order, from the verifier to the workload.")?;
     writeln!(out, "order = [{}]", order(hops).join(", "))?;
     writeln!(out, "max_hops = {}", hops.len())?;
@@ -136,6 +136,9 @@ fn write_policy(
     let under = meta.verified_under;
     let binding = BINDINGS.iter().find(|(_, known)| *known == under.binding).map_or("key", |(word, _)| word);
     writeln!(out, "binding = {}", quoted(binding))?;
+    if under.refuse_warm_legs {
+        writeln!(out, "warm_legs = \"refuse\"")?;
+    }
     for (key, age) in [("max_evidence_age", under.max_evidence_age), ("max_path_age", under.max_path_age)] {
         writeln!(out, "{key} = {}", quoted(&show_duration(age)))?;
     }
@@ -198,12 +201,20 @@ fn write_snp_min(out: &mut String, under: &TcbPolicy) -> std::fmt::Result {
     writeln!(out, "snp_min = {{ {} }}", shown.collect::<Vec<_>>().join(", "))
 }
 
-fn write_identity(out: &mut String, hops: &[&RecordedHop], under: &IdentityRule) -> std::fmt::Result {
+fn write_identity(out: &mut String, hops: &[&RecordedHop], under: &Policy) -> std::fmt::Result {
+    if let Some(named) = &under.named {
+        let uris: Vec<_> = named.uris.iter().map(|uri| quoted(uri)).collect();
+        writeln!(
+            out,
+            "# The names that the path was verified under. The authority's certificate has to lie beside this file."
+        )?;
+        return writeln!(out, "identity = {{ ca = \"ca.pem\", spiffe = [{}] }}", uris.join(", "));
+    }
     let list = |ids: BTreeSet<&Vec<u8>>| {
         let ids: Vec<_> = ids.into_iter().map(|id| quoted(&hex::encode(id))).collect();
         format!("identity = {{ platforms = [{}] }}", ids.join(", "))
     };
-    match under {
+    match &under.identity {
         IdentityRule::Platforms(ids) => {
             writeln!(out, "# The machines that the path was verified under.")?;
             writeln!(out, "{}", list(ids.iter().collect()))

@@ -33,6 +33,11 @@ impl<'a> References<'a> {
         Self { named, signers, allowed }
     }
 
+    /// What is being read is itself such a file.
+    pub(crate) fn is_named_file(&self) -> bool {
+        !self.allowed
+    }
+
     /// The rules of all files that `value` names. `None` if something was wrong; it has been reported.
     pub(crate) fn read(&self, table: &Table<'_>, value: &Value<'_>) -> Option<Vec<HopRule>> {
         if !self.allowed {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use inclavared_attest::ConfigDigest;
 use inclavared_attest::policy::{IdentityRule, Measurements, Policy, ReferenceValue, TerminalKind};
+use inclavared_attest::reference::sigstruct::SAMPLE_SIGNER;
 
 use crate::{AttesterKind, Config, Errors, GENUINE_ONLY, Route, VerifierKind, load};
 
@@ -161,9 +162,15 @@ fn policy_warnings(policy: &Policy) -> impl Iterator<Item = String> {
     }
     if let Measurements::Rules(rules) = &policy.measurements {
         let open = rules.iter().flat_map(|rule| &rule.reference_values).any(is_open_td);
+        let sample = rules.iter().flat_map(|rule| &rule.reference_values).any(is_sample_signer);
+        note(sample, "a hop trusts a signer whose key is published with Intel's SDK; anybody's enclave passes");
         note(open, "a hop has mrtd without rtmr1 and rtmr2: that is the firmware alone, and any kernel passes");
     }
     found.into_iter()
+}
+
+fn is_sample_signer(value: &ReferenceValue) -> bool {
+    matches!(value, ReferenceValue::SgxSigner { mrsigner, .. } if *mrsigner == SAMPLE_SIGNER)
 }
 
 /// `mrtd` measures the virtual firmware; what it boots is in RTMR 1 (kernel) and 2 (command line, initrd).

@@ -341,6 +341,20 @@ fn a_summary_says_what_weakens_the_proof() {
 }
 
 #[test]
+fn a_signer_that_anybody_can_be_is_warned_of() {
+    let route = std::fs::read_to_string("tests/valid/minimal.toml").unwrap();
+    let signer = hex::encode(inclavared_attest::reference::sigstruct::SAMPLE_SIGNER);
+    let route = route.replace("\"plain\"", "{ tls = \"attested\", policy = \"p\" }");
+    let policy = format!(
+        "{route}\n[policy.p]\nidentity = \"any-genuine\"\n[[policy.p.hop]]\nmrsigner = \"{signer}\"\nisvprodid = 0\nisvsvn_min = 0\n"
+    );
+    let warnings = parse("p.toml", &policy).unwrap().summary().warnings;
+    let expected =
+        "policy `p`: a hop trusts a signer whose key is published with Intel's SDK; anybody's enclave passes";
+    assert_eq!(warnings, [expected]);
+}
+
+#[test]
 fn the_built_in_policy_has_its_name() {
     assert_eq!(Policy::genuine_only().name, GENUINE_ONLY);
     assert_eq!(Policy::genuine_only().measurements, Measurements::NotCompared);

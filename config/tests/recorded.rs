@@ -1,5 +1,7 @@
 //! What was recorded is read back as a policy that accepts exactly that.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code, outside of test functions")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -9,8 +11,8 @@ use inclavared_attest::appraise::{
 };
 use inclavared_attest::evidence::{Claims, Tee};
 use inclavared_attest::policy::{
-    Applies, Binding, Demand, Field, FieldValue, HopPlace, HopRule, IdentityRule, Measurements, PathEnd, Policy,
-    ReferenceValue, RoleStep, TerminalKind, Test,
+    Applies, Binding, Demand, Field, FieldValue, HopPlace, HopRule, IdentityRule, Measurements, NameRule, PathEnd,
+    Policy, ReferenceValue, RoleStep, TerminalKind, Test,
 };
 use inclavared_attest::{CollateralDigest, ConfigDigest, KeyId, Reason, Timestamp};
 use inclavared_config::{RecordMeta, RecordedHop, load_policy, parse_policy, render_recorded};
@@ -71,6 +73,7 @@ fn what_was_demanded_is_still_demanded() {
     let mut under = Policy::genuine_only();
     under.identity = IdentityRule::Platforms(BTreeSet::from([vec![7; 16]]));
     under.binding = Binding::KeyAudit;
+    under.refuse_warm_legs = true;
     under.max_evidence_age = Duration::from_secs(60);
     under.max_path_age = Duration::from_secs(61);
     under.tcb.allow_smt = false;
@@ -87,12 +90,24 @@ fn what_was_demanded_is_still_demanded() {
     }]);
     let policy = read_back(&[hop(1, "workload", sgx())], &meta(&under));
     assert_eq!((policy.identity, policy.binding), (under.identity, under.binding));
+    assert!(policy.refuse_warm_legs);
     assert_eq!((policy.max_evidence_age, policy.max_path_age), (under.max_evidence_age, under.max_path_age));
     assert!(!policy.tcb.allow_smt && policy.tcb.allow_dynamic_platform && policy.tcb.allow_cached_keys);
     assert_eq!(policy.tcb.refused_advisories, under.tcb.refused_advisories);
     assert_eq!(policy.tcb.snp_min, under.tcb.snp_min);
     let Measurements::Rules(rules) = policy.measurements else { panic!("{:?}", policy.measurements) };
     assert_eq!(rules[0].config_digest, Some(ConfigDigest::from_bytes([0xd4; 32])));
+}
+
+#[test]
+fn names_that_were_demanded_are_not_dropped() {
+    let named = NameRule { authorities: vec![vec![1]], uris: ["spiffe://example.org/hop".into()].into() };
+    let under = Policy { named: Some(named), ..Policy::genuine_only() };
+    let text = render_recorded(&[hop(1, "workload", sgx())], &meta(&under));
+    assert!(text.contains("identity = { ca = \"ca.pem\", spiffe = [\"spiffe://example.org/hop\"] }\n"), "{text}");
+    // Without the authority's certificate beside it, it is no policy: nothing is dropped silently.
+    let errors = parse_policy("values.toml", &text, None).unwrap_err();
+    assert_eq!(errors.mistakes()[0].key, "policy.recorded.identity.ca");
 }
 
 #[test]

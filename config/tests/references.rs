@@ -1,6 +1,6 @@
 //! Files of reference values that a policy names: what of them it takes, and whose signatures it asks for.
 
-#![allow(clippy::unwrap_used, reason = "test code, outside of test functions")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code, outside of test functions")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use inclavared_attest::hop_key::HopKey;
 use inclavared_attest::policy::{Applies, HopRule, Measurements, Policy, ReferenceValue};
 use inclavared_attest::reference::signature::SigningKey;
-use inclavared_attest::reference::sigstruct::SigStruct;
+use inclavared_attest::reference::sigstruct::{SAMPLE_SIGNER, SigStruct};
 use inclavared_attest::{Digest, Timestamp};
 use inclavared_config::{
     Errors, ImportMeta, ImportedEnclave, load_policy, parse_policy, render_imported, signature_file,
@@ -117,7 +117,13 @@ fn a_field_narrows_what_a_file_says() {
     };
     assert_eq!(shown(""), ["vmpl 0 or lower"]);
     assert_eq!(shown("vmpl_max = 2"), ["vmpl 2 or lower"]);
-    assert_eq!(shown("guest_policy_must_not = \"smt\""), ["vmpl 0 or lower", "guest_policy not set: smt"]);
+    assert_eq!(shown("guest_policy_must_not = \"smt\""), ["guest_policy not set: smt", "vmpl 0 or lower"]);
+    let policy = folder.policy("reference_values = \"guest.toml\"\n").unwrap();
+    assert_eq!(rules(&policy)[0].demands[0].test.to_string(), "0 or lower");
+    // What a file says itself stays.
+    folder.values("guest.toml", &format!("{guest}vmpl_max = 1\n"), None);
+    assert_eq!(shown(""), ["vmpl 1 or lower"]);
+    assert_eq!(shown("vmpl_max = 2"), ["vmpl 1 or lower", "vmpl 2 or lower"]);
     let wrong = folder.refused("[[policy.p.hop]]\nreference_values = \"guest.toml\"\nxfam = \"0000000000000000\"");
     let expected = "policy.toml:5: policy.p.hop[1].xfam: a field of `tdx`, and the reference values of this table are of \
                     `sev-snp`; leave it out, or write a hop table of its own for that TEE";
@@ -187,7 +193,7 @@ fn imported_enclaves_are_reference_values() {
         date: (2026, 1, 31),
         vendor: 0,
     };
-    let plain = SigStruct { attributes: [4; 16], attributes_mask: [0; 16], misc_mask: [0; 4], ..sigstruct.clone() };
+    let plain = SigStruct { attributes: [4; 16], attributes_mask: [0; 16], misc_mask: [0; 4], ..sigstruct };
     let file = |sigstruct| ImportedEnclave { file: "a\nb.sig".into(), sha256: Digest::of(b"file"), sigstruct };
     let meta = ImportMeta {
         policy: "imported",
@@ -216,6 +222,8 @@ fn imported_enclaves_are_reference_values() {
     assert_eq!(rules(&policy)[0].reference_values, [ReferenceValue::SgxEnclave { mrenclave: [1; 32] }]);
     assert!(rules(&policy).iter().all(|rule| rule.applies == Applies::Any));
 
+    let sample = SigStruct { mrsigner: SAMPLE_SIGNER, ..sigstruct };
+    assert!(render_imported(&[file(sample)], &meta).contains("# Keep mrenclave: this signer's key is published"));
     let meta = ImportMeta { role: Some("workload"), ..meta };
     folder.write("i.toml", render_imported(&[file(sigstruct)], &meta));
     let policy = folder.policy("reference_values = \"i.toml\"\n").unwrap();

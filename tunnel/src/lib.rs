@@ -35,6 +35,7 @@ pub mod process;
 pub mod proxy_protocol;
 pub mod quoting;
 pub mod reappraise;
+pub mod reference_values;
 pub mod relay;
 pub mod relying_party;
 pub mod report;

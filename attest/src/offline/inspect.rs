@@ -203,6 +203,11 @@ fn sgx_json(report: &EnclaveReport) -> Value {
         "mrsigner": hex::encode(report.mr_signer),
         "isv_prod_id": report.isv_prod_id,
         "isv_svn": report.isv_svn,
+        // Key separation and sharing, which the library leaves among what is reserved.
+        "config_id": hex::encode(&report.reserved3[32..]),
+        "config_svn": u16::from_le_bytes([report.reserved4[0], report.reserved4[1]]),
+        "isv_family_id": hex::encode(&report.reserved4[44..]),
+        "isv_ext_prod_id": hex::encode(&report.reserved1[12..]),
         "report_data": hex::encode(report.report_data),
     })
 }

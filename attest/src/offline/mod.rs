@@ -28,6 +28,7 @@
 //!   "binding": {"user_data": "...", "expected": "...", "holds": true, "key": "..."},  // bare quote: user_data alone
 //!   "padding": 0,                     // bytes behind the quote that were cut off
 //!   "reasons": ["..."],               // what a reader should know, accepted or not
+//!   "comparisons": [{"field": "mrtd", "expected": "...", "found": "..."}],  // every field that was compared
 //!   "error": {"code": "debug", "message": "..."}  // null if accepted; the codes are the labels of `Reason`
 //! }
 //! ```

@@ -16,7 +16,7 @@ use crate::appraise::{
 use crate::attester::UserData;
 use crate::certificate::{CertificateError, EvidenceForm, parse_interoperable, parse_legacy};
 use crate::evidence::{Claims, Endorsements, Evidence, EvidenceTag, Tee};
-use crate::policy::{HopPlace, Policy};
+use crate::policy::{Comparison, HopPlace, Policy};
 use crate::quote;
 use crate::{CollateralDigest, Reason, Timestamp};
 
@@ -44,6 +44,7 @@ pub struct OfflineVerdict {
     pub binding: Option<Value>,
     pub padding: usize,
     pub reasons: Vec<String>,
+    pub comparisons: Vec<Comparison>,
     pub error: Option<VerdictError>,
 }
 
@@ -193,6 +194,7 @@ impl Judge<'_> {
         let admitted = self.policy.admit_hop(&place, &appraised, hop, self.at).map_err(|e| refused(e.reason(), &e))?;
         verdict.reference_values = Some(if admitted.compared { "compared" } else { "not-compared" });
         verdict.reasons.extend(admitted.reasons);
+        verdict.comparisons = admitted.comparisons;
         Ok(())
     }
 
@@ -291,6 +293,7 @@ impl OfflineVerdict {
             binding: None,
             padding: 0,
             reasons: Vec::new(),
+            comparisons: Vec::new(),
             error: None,
         }
     }

@@ -1,6 +1,8 @@
 //! Which code a hop may run: rules, reference values, and the mismatch that is worth showing.
 
-use super::{Applies, Comparison, Field, HopPlace, HopRule, Policy, PolicyError, ReferenceValue};
+use super::{
+    Applies, Comparison, Demand, Field, FieldValue, HopPlace, HopRule, Policy, PolicyError, ReferenceValue, Test,
+};
 use crate::Reason;
 use crate::appraise::{Appraised, CodeIdentity};
 use crate::evidence::{HopClaims, Tee};
@@ -47,12 +49,10 @@ impl Policy {
             return Err((Nearness::Tee, self.refuse(Reason::Tee, "TEE", expected.join(" or "), found)));
         }
         let Some(value) = rule.reference_values.iter().find(|value| value.matches(&appraised.code)) else {
-            let expected: Vec<_> = rule.reference_values.iter().map(ToString::to_string).collect();
-            let expected = if expected.is_empty() { "no code at all".into() } else { expected.join(" or ") };
-            let found = shown(&appraised.code);
+            let (expected, found) = mismatch(&rule.reference_values, &appraised.code);
             return Err((Nearness::Code, self.refuse(Reason::Measurement, "measurements", expected, found)));
         };
-        let mut comparisons = value.comparisons(&appraised.code);
+        let mut comparisons: Vec<_> = value.demands().iter().map(|demand| demand.comparison(&appraised.code)).collect();
         for demand in &rule.demands {
             let comparison = demand.comparison(&appraised.code);
             if !demand.holds(&appraised.code) {
@@ -102,36 +102,15 @@ impl Applies {
 }
 
 impl ReferenceValue {
-    fn matches(&self, code: &CodeIdentity) -> bool {
-        match (self, code) {
-            (Self::SgxEnclave { mrenclave }, CodeIdentity::Sgx(sgx)) => *mrenclave == sgx.mrenclave,
-            (Self::SgxSigner { mrsigner, isv_prod_id, isv_svn_min }, CodeIdentity::Sgx(sgx)) => {
-                *mrsigner == sgx.mrsigner && *isv_prod_id == sgx.isv_prod_id && sgx.isv_svn >= *isv_svn_min
-            }
-            (Self::Tdx { mrtd, rtmr, mrconfigid }, CodeIdentity::Tdx(tdx)) => {
-                *mrtd == tdx.mrtd
-                    && rtmr.iter().zip(&tdx.rtmr).all(|(expected, found)| expected.is_none_or(|e| e == *found))
-                    && mrconfigid.is_none_or(|expected| expected == tdx.mrconfigid)
-            }
-            (Self::SevSnp { measurement }, CodeIdentity::SevSnp(snp)) => *measurement == snp.measurement,
-            _ => false,
-        }
-    }
-
-    /// What it says of single fields.
-    pub fn fields(&self) -> Vec<Comparison> {
-        self.comparisons(&CodeIdentity::None)
-    }
-
-    /// The same, with what `code` says.
-    fn comparisons(&self, code: &CodeIdentity) -> Vec<Comparison> {
-        let full = |field: Field, bytes: &[u8]| (field, hex::encode(bytes));
-        let fields = match self {
+    /// What it demands of single fields: it matches where all of them hold.
+    pub fn demands(&self) -> Vec<Demand> {
+        let full = |field, bytes: &[u8]| Demand::one(field, FieldValue::Bytes(bytes.to_vec()));
+        match self {
             Self::SgxEnclave { mrenclave } => vec![full(Field::Mrenclave, mrenclave)],
             Self::SgxSigner { mrsigner, isv_prod_id, isv_svn_min } => vec![
                 full(Field::Mrsigner, mrsigner),
-                (Field::IsvProdId, isv_prod_id.to_string()),
-                (Field::IsvSvn, format!("{isv_svn_min} or higher")),
+                Demand::one(Field::IsvProdId, FieldValue::Number((*isv_prod_id).into())),
+                Demand { field: Field::IsvSvn, test: Test::AtLeast((*isv_svn_min).into()) },
             ],
             Self::Tdx { mrtd, rtmr, mrconfigid } => {
                 let registers = [Field::Rtmr0, Field::Rtmr1, Field::Rtmr2, Field::Rtmr3].into_iter().zip(rtmr);
@@ -140,13 +119,29 @@ impl ReferenceValue {
                 std::iter::once(full(Field::Mrtd, mrtd)).chain(registers).chain(config).collect()
             }
             Self::SevSnp { measurement } => vec![full(Field::SnpMeasurement, measurement)],
-        };
-        let compared = fields.into_iter().map(|(field, expected)| {
-            let found = field.read(code).map_or("none".into(), |found| found.to_string());
-            Comparison { field: field.name(), expected, found }
-        });
-        compared.collect()
+        }
     }
+
+    fn matches(&self, code: &CodeIdentity) -> bool {
+        self.demands().iter().all(|demand| demand.holds(code))
+    }
+}
+
+/// What was expected and found. Of one value the fields alone that differ: the rest would hide them.
+fn mismatch(values: &[ReferenceValue], code: &CodeIdentity) -> (String, String) {
+    let differing: Vec<_> = match values {
+        [one] => one.demands().iter().filter(|demand| !demand.holds(code)).map(|d| d.comparison(code)).collect(),
+        _ => Vec::new(),
+    };
+    if differing.is_empty() || differing.iter().all(|comparison| comparison.found == "none") {
+        let expected: Vec<_> = values.iter().map(ToString::to_string).collect();
+        return (if expected.is_empty() { "no code at all".into() } else { expected.join(" or ") }, shown(code));
+    }
+    let side = |of: fn(&Comparison) -> &str| {
+        let words: Vec<_> = differing.iter().map(|one| format!("{} {}", one.field, of(one))).collect();
+        words.join(" ")
+    };
+    (side(|one| &one.expected), side(|one| &one.found))
 }
 
 impl std::fmt::Display for ReferenceValue {

@@ -253,23 +253,61 @@ fn measurements_of_each_tee() {
         assert_eq!(verdict.reasons, [format!("compared: {}", fields.join(", "))]);
         assert_eq!(verdict.trust.get(Claim::Executables), TrustVector::AFFIRMING);
     }
+    let signer = |byte, isv_prod_id| ReferenceValue::SgxSigner { mrsigner: [byte; 32], isv_prod_id, isv_svn_min: 0 };
+    let hex = |byte: &str, len| byte.repeat(len);
     let bad = [
-        (Tee::Sgx, sgx(), enclave(0)),
-        (Tee::Sgx, sgx(), svn(5)),
-        (Tee::Sgx, sgx(), ReferenceValue::SgxSigner { mrsigner: [2; 32], isv_prod_id: 4, isv_svn_min: 0 }),
-        (Tee::Sgx, sgx(), ReferenceValue::SgxSigner { mrsigner: [0; 32], isv_prod_id: 3, isv_svn_min: 0 }),
-        (Tee::Tdx, tdx(), ReferenceValue::Tdx { mrtd: [0; 48], rtmr: [None; 4], mrconfigid: None }),
-        (Tee::Tdx, tdx(), td([None, None, Some([0; 48]), None], None)),
-        (Tee::Tdx, tdx(), td([None; 4], Some([0; 48]))),
-        (Tee::SevSnp, snp(), ReferenceValue::SevSnp { measurement: [0; 48] }),
-        // A value of another kind of TEE never matches, even where the rule lets that kind in.
-        (Tee::Tdx, tdx(), enclave(1)),
+        (Tee::Sgx, sgx(), enclave(0), format!("mrenclave {}", hex("00", 32)), format!("mrenclave {}", hex("01", 32))),
+        (Tee::Sgx, sgx(), svn(5), "isvsvn 5 or higher".into(), "isvsvn 4".into()),
+        (Tee::Sgx, sgx(), signer(2, 4), "isvprodid 4".into(), "isvprodid 3".into()),
+        (
+            Tee::Sgx,
+            sgx(),
+            signer(0, 4),
+            format!("mrsigner {} isvprodid 4", hex("00", 32)),
+            format!("mrsigner {} isvprodid 3", hex("02", 32)),
+        ),
+        (
+            Tee::Tdx,
+            tdx(),
+            ReferenceValue::Tdx { mrtd: [0; 48], rtmr: [None; 4], mrconfigid: None },
+            format!("mrtd {}", hex("00", 48)),
+            format!("mrtd {}", hex("01", 48)),
+        ),
+        (
+            Tee::Tdx,
+            tdx(),
+            td([None, Some([11; 48]), Some([0; 48]), None], None),
+            format!("rtmr2 {}", hex("00", 48)),
+            format!("rtmr2 {}", hex("0c", 48)),
+        ),
+        (
+            Tee::Tdx,
+            tdx(),
+            td([None; 4], Some([0; 48])),
+            format!("mrconfigid {}", hex("00", 48)),
+            format!("mrconfigid {}", hex("05", 48)),
+        ),
+        (
+            Tee::SevSnp,
+            snp(),
+            ReferenceValue::SevSnp { measurement: [0; 48] },
+            format!("snp_measurement {}", hex("00", 48)),
+            format!("snp_measurement {}", hex("06", 48)),
+        ),
     ];
-    for (tee, appraised, value) in bad {
-        let error = refused(&with_rules(vec![rule(Applies::Any, tee, value.clone())]), &appraised);
+    for (tee, appraised, value, expected, found) in bad {
+        let error = refused(&with_rules(vec![rule(Applies::Any, tee, value)]), &appraised);
         assert_eq!((error.reason, error.what.as_str()), (Reason::Measurement, "measurements"));
-        assert_eq!(error.expected, value.to_string());
+        assert_eq!((error.expected, error.found), (expected, found));
     }
+    // A value of another kind of TEE never matches, even where the rule lets that kind in.
+    let error = refused(&with_rules(vec![rule(Applies::Any, Tee::Tdx, enclave(1))]), &tdx());
+    assert_eq!(error.expected, enclave(1).to_string());
+    // Of several values all are told, and all that was found.
+    let several = HopRule { reference_values: vec![enclave(0), svn(5)], ..rule(Applies::Any, Tee::Sgx, enclave(0)) };
+    let error = refused(&with_rules(vec![several]), &sgx());
+    assert_eq!(error.expected, format!("{} or {}", enclave(0), svn(5)));
+    assert!(error.found.ends_with(" isvprodid 3 isvsvn 4"), "{error}");
     let error = refused(&with_rules(vec![rule(Applies::Any, Tee::Sgx, enclave(0))]), &sgx());
     assert!(error.expected.contains(&"00".repeat(32)) && error.found.contains(&"01".repeat(32)), "{error}");
     let error = refused(&with_rules(vec![rule(Applies::Any, Tee::Sgx, enclave(1))]), &tdx());

@@ -10,6 +10,17 @@ pub(super) struct Elf<'a> {
     file: &'a [u8],
 }
 
+/// A program header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Segment {
+    pub(super) kind: u32,
+    pub(super) flags: u32,
+    pub(super) offset: u64,
+    pub(super) address: u64,
+    pub(super) file_size: u64,
+    pub(super) memory_size: u64,
+}
+
 impl<'a> Elf<'a> {
     /// `None` for everything else than ELF of 64 bits and little-endian.
     pub(super) fn parse(file: &'a [u8]) -> Option<Self> {
@@ -41,6 +52,23 @@ impl<'a> Elf<'a> {
             }
         }
         None
+    }
+
+    /// All program headers, in their order.
+    pub(super) fn segments(&self) -> Option<Vec<Segment>> {
+        let (start, count) = (usize::try_from(self.long(32)?).ok()?, usize::from(self.half(56)?));
+        let segment = |index: usize| {
+            let at = start.checked_add(index.checked_mul(56)?)?;
+            Some(Segment {
+                kind: self.word(at)?,
+                flags: self.word(at + 4)?,
+                offset: self.long(at + 8)?,
+                address: self.long(at + 16)?,
+                file_size: self.long(at + 32)?,
+                memory_size: self.long(at + 40)?,
+            })
+        };
+        (0..count).map(segment).collect()
     }
 
     /// Where the header of a section begins.

@@ -1,5 +1,7 @@
 //! Where a SIGSTRUCT stands in a file: alone, or in the metadata of an enclave signed with Intel's SDK (Occlum's are, too).
 
+use std::ops::Range;
+
 use super::elf::Elf;
 use super::sigstruct::{SigStruct, SigStructError};
 
@@ -41,6 +43,40 @@ impl<'a> Metadata<'a> {
         Ok(Self { bytes })
     }
 
+    /// ENCLAVEHASH of its SIGSTRUCT.
+    pub(super) fn enclave_hash(&self) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(&self.sigstruct()[960..992]);
+        hash
+    }
+
+    /// A part of the metadata that a directory names; `None` if there is none of that number.
+    pub(super) fn dir(&self, index: usize) -> Result<Option<Range<usize>>, EnclaveError> {
+        let at = SIGSTRUCT + SigStruct::LEN + 8 * index;
+        let (offset, size) = (self.word(at)? as usize, self.word(at + 4)? as usize);
+        if size == 0 {
+            return Ok(None);
+        }
+        self.slice(offset, size)?;
+        Ok(Some(offset..offset + size))
+    }
+
+    pub(super) fn slice(&self, offset: usize, size: usize) -> Result<&'a [u8], EnclaveError> {
+        offset.checked_add(size).and_then(|end| self.bytes.get(offset..end)).ok_or(EnclaveError::Elf)
+    }
+
+    pub(super) fn half(&self, at: usize) -> Result<u16, EnclaveError> {
+        self.slice(at, 2)?.try_into().map(u16::from_le_bytes).map_err(|_| EnclaveError::Elf)
+    }
+
+    pub(super) fn word(&self, at: usize) -> Result<u32, EnclaveError> {
+        self.slice(at, 4)?.try_into().map(u32::from_le_bytes).map_err(|_| EnclaveError::Elf)
+    }
+
+    pub(super) fn long(&self, at: usize) -> Result<u64, EnclaveError> {
+        self.slice(at, 8)?.try_into().map(u64::from_le_bytes).map_err(|_| EnclaveError::Elf)
+    }
+
     fn sigstruct(&self) -> &'a [u8] {
         // Checked when it was read.
         &self.bytes[SIGSTRUCT..SIGSTRUCT + SigStruct::LEN]
@@ -75,8 +111,13 @@ pub(crate) mod tests {
     use super::*;
     use crate::reference::sigstruct::tests::signed;
 
-    /// An ELF file with nothing but the section of the metadata in it.
-    pub(crate) fn enclave(metadata: &[u8]) -> Vec<u8> {
+    /// An ELF file with the section of the metadata in it.
+    fn enclave(metadata: &[u8]) -> Vec<u8> {
+        enclave_with(metadata, &[])
+    }
+
+    /// The same with program headers, each of 56 bytes.
+    pub(crate) fn enclave_with(metadata: &[u8], segments: &[[u8; 56]]) -> Vec<u8> {
         let mut note = Vec::new();
         for word in [NOTE_NAME.len() as u32, metadata.len() as u32, 1] {
             note.extend(word.to_le_bytes());
@@ -84,13 +125,16 @@ pub(crate) mod tests {
         note.extend(NOTE_NAME);
         note.extend(metadata);
         let names = b"\0.note.sgxmeta\0.shstrtab\0";
-        let (note_at, names_at) = (64, 64 + note.len());
+        let note_at = 64 + segments.len() * 56;
+        let names_at = note_at + note.len();
         let sections_at = (names_at + names.len()).next_multiple_of(8);
         let mut file = vec![0; 64];
         file[..8].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1, 0]);
         file[16..24].copy_from_slice(&[3, 0, 62, 0, 1, 0, 0, 0]);
         file[40..48].copy_from_slice(&(sections_at as u64).to_le_bytes());
-        file[52..64].copy_from_slice(&[64, 0, 56, 0, 0, 0, 64, 0, 3, 0, 2, 0]);
+        file[32] = 64;
+        file[52..64].copy_from_slice(&[64, 0, 56, 0, segments.len() as u8, 0, 64, 0, 3, 0, 2, 0]);
+        segments.iter().for_each(|segment| file.extend(segment));
         file.extend(&note);
         file.extend(names);
         file.resize(sections_at + 64, 0);

@@ -4,8 +4,14 @@
 
 mod elf;
 mod enclave;
-pub mod sgxs;
+mod image;
+mod measured;
+mod sdk;
+mod sgxs;
 pub mod signature;
 pub mod sigstruct;
 
 pub use enclave::{EnclaveError, read_sigstruct};
+pub use image::{Image, ImageError, ImageForm, measure_sgx};
+pub use sdk::SdkError;
+pub use sgxs::StreamError;

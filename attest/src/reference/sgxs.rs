@@ -4,96 +4,72 @@
 //! with those bytes behind it; UNMEASRD for 256 bytes that are loaded and not measured. A stream whose size is not yet known
 //! begins with UNSIZED: it has no measurement.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use super::image::{Image, ImageForm};
+use super::measured::{CHUNK, Measurement, PAGE, RECORD};
 
-/// What an SGX stream builds.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SgxStream {
-    pub mrenclave: [u8; 32],
-    /// In pages.
-    pub ssa_frame_size: u32,
-    /// In bytes.
-    pub size: u64,
-    pub pages: u64,
-    /// Of 256 bytes each.
-    pub measured_chunks: u64,
-    /// Loaded and not measured: the host may change them before launch.
-    pub unmeasured_chunks: u64,
+/// Measures a whole stream in its canonical form.
+pub(super) fn measure(bytes: &[u8]) -> Result<Image, StreamError> {
+    let mut rest = bytes;
+    let mut at = 0;
+    let mut measurement = begin(&take(&mut rest, &mut at)?)?;
+    // The offset of the page that was added last, and its chunks so far, one bit each.
+    let mut page: Option<(u64, u16)> = None;
+    while !rest.is_empty() {
+        let here = at;
+        let record: [u8; RECORD] = take(&mut rest, &mut at)?;
+        let (tag, offset) = (long(&record, 0), long(&record, 8));
+        let refused = |what| StreamError::Form { at: here, what };
+        match tag {
+            EADD => {
+                let flags = long(&record, 16);
+                let end = offset.checked_add(PAGE as u64);
+                if offset % PAGE as u64 != 0 || end.is_none_or(|end| end > measurement.image().size) {
+                    return Err(refused("a page that is not aligned, or outside of the enclave"));
+                }
+                if page.is_some_and(|(last, _)| offset <= last) {
+                    return Err(refused("a page that does not come behind the one before"));
+                }
+                if flags & !KNOWN_FLAGS != 0 || record[24..] != [0; 40] {
+                    return Err(refused("a page with flags that are not known"));
+                }
+                measurement.add(offset, flags);
+                page = Some((offset, 0));
+            }
+            EEXTEND | UNMEASURED => {
+                let content: [u8; CHUNK] = take(&mut rest, &mut at)?;
+                if record[16..] != [0; 48] {
+                    return Err(refused("content with something in its reserved bytes"));
+                }
+                let Some((added, seen)) = &mut page else { return Err(refused("content before the first page")) };
+                let chunk = offset.checked_sub(*added).filter(|within| within % CHUNK as u64 == 0);
+                let Some(chunk) = chunk.map(|within| within / CHUNK as u64).filter(|chunk| *chunk < 16) else {
+                    return Err(refused("content that is not aligned, or not of the page before it"));
+                };
+                if *seen >> chunk & 1 == 1 {
+                    return Err(refused("the same part of a page twice"));
+                }
+                *seen |= 1 << chunk;
+                if tag == EEXTEND { measurement.extend(offset, &content) } else { measurement.skip() }
+            }
+            ECREATE | UNSIZED => return Err(refused("a second start")),
+            _ => return Err(refused("a record that is not known")),
+        }
+    }
+    Ok(measurement.finish())
 }
 
-impl SgxStream {
-    /// Measures a whole stream in its canonical form.
-    pub fn measure(bytes: &[u8]) -> Result<Self, StreamError> {
-        let mut rest = bytes;
-        let mut at = 0;
-        let mut hash = Context::new(&SHA256);
-        let mut stream = Self::begin(take(&mut rest, &mut at)?)?;
-        hash.update(&bytes[..RECORD]);
-        // The offset of the page that was added last, and its chunks so far, one bit each.
-        let mut page: Option<(u64, u16)> = None;
-        while !rest.is_empty() {
-            let here = at;
-            let record: [u8; RECORD] = take(&mut rest, &mut at)?;
-            let (tag, offset) = (long(&record, 0), long(&record, 8));
-            let refused = |what| StreamError::Form { at: here, what };
-            match tag {
-                EADD => {
-                    if offset % PAGE != 0 || offset.checked_add(PAGE).is_none_or(|end| end > stream.size) {
-                        return Err(refused("a page that is not aligned, or outside of the enclave"));
-                    }
-                    if page.is_some_and(|(last, _)| offset <= last) {
-                        return Err(refused("a page that does not come behind the one before"));
-                    }
-                    if long(&record, 16) & !KNOWN_FLAGS != 0 || record[24..] != [0; 40] {
-                        return Err(refused("a page with flags that are not known"));
-                    }
-                    hash.update(&record);
-                    page = Some((offset, 0));
-                    stream.pages += 1;
-                }
-                EEXTEND | UNMEASURED => {
-                    let content: [u8; CHUNK] = take(&mut rest, &mut at)?;
-                    if record[16..] != [0; 48] {
-                        return Err(refused("content with something in its reserved bytes"));
-                    }
-                    let Some((added, seen)) = &mut page else { return Err(refused("content before the first page")) };
-                    let chunk = offset.checked_sub(*added).filter(|within| within % CHUNK as u64 == 0);
-                    let Some(chunk) = chunk.map(|within| within / CHUNK as u64).filter(|chunk| *chunk < 16) else {
-                        return Err(refused("content that is not aligned, or not of the page before it"));
-                    };
-                    if *seen >> chunk & 1 == 1 {
-                        return Err(refused("the same part of a page twice"));
-                    }
-                    *seen |= 1 << chunk;
-                    if tag == EEXTEND {
-                        hash.update(&record);
-                        hash.update(&content);
-                        stream.measured_chunks += 1;
-                    } else {
-                        stream.unmeasured_chunks += 1;
-                    }
-                }
-                ECREATE | UNSIZED => return Err(refused("a second start")),
-                _ => return Err(refused("a record that is not known")),
-            }
-        }
-        stream.mrenclave.copy_from_slice(hash.finish().as_ref());
-        Ok(stream)
+fn begin(record: &[u8; RECORD]) -> Result<Measurement, StreamError> {
+    match long(record, 0) {
+        ECREATE => (),
+        UNSIZED => return Err(StreamError::Unsized),
+        _ => return Err(StreamError::NoStream),
     }
-
-    fn begin(record: [u8; RECORD]) -> Result<Self, StreamError> {
-        match long(&record, 0) {
-            ECREATE => (),
-            UNSIZED => return Err(StreamError::Unsized),
-            _ => return Err(StreamError::NoStream),
-        }
-        let ssa_frame_size = u32::from_le_bytes([record[8], record[9], record[10], record[11]]);
-        let size = long(&record, 12);
-        if !size.is_power_of_two() || size < 2 * PAGE || ssa_frame_size == 0 || record[20..] != [0; 44] {
-            return Err(StreamError::Form { at: 0, what: "a start that no processor accepts" });
-        }
-        Ok(Self { mrenclave: [0; 32], ssa_frame_size, size, pages: 0, measured_chunks: 0, unmeasured_chunks: 0 })
+    let ssa_frame_size = u32::from_le_bytes([record[8], record[9], record[10], record[11]]);
+    let size = long(record, 12);
+    if !size.is_power_of_two() || size < 2 * PAGE as u64 || ssa_frame_size == 0 || record[20..] != [0; 44] {
+        return Err(StreamError::Form { at: 0, what: "a start that no processor accepts" });
     }
+    Ok(Measurement::create(ImageForm::Stream, ssa_frame_size, size))
 }
 
 /// Why there is nothing to measure.
@@ -123,10 +99,6 @@ fn long(record: &[u8; RECORD], at: usize) -> u64 {
     bytes.copy_from_slice(&record[at..at + 8]);
     u64::from_le_bytes(bytes)
 }
-
-const RECORD: usize = 64;
-const CHUNK: usize = 256;
-const PAGE: u64 = 4096;
 
 /// SECINFO.FLAGS: R, W, X, PENDING, MODIFIED, PR and the page's type (Intel SDM volume 3D, table 38-13).
 const KNOWN_FLAGS: u64 = 0xff3f;
@@ -174,7 +146,7 @@ mod tests {
 
     #[test]
     fn measures_what_the_processor_hashes() {
-        let measured = SgxStream::measure(&stream().concat()).unwrap();
+        let measured = measure(&stream().concat()).unwrap();
         // The same, spelled out: every record that counts, with its content.
         let mut hashed = create();
         hashed.extend(add(0, 0x205));
@@ -195,10 +167,10 @@ mod tests {
 
         let mut other = stream();
         other[19] = content(b"UNMEASRD", 0x1100, 8);
-        assert_eq!(SgxStream::measure(&other.concat()).unwrap().mrenclave, measured.mrenclave, "not measured");
+        assert_eq!(measure(&other.concat()).unwrap().mrenclave, measured.mrenclave, "not measured");
         let mut other = stream();
         other[2] = content(b"EEXTEND\0", 0, 1);
-        assert_ne!(SgxStream::measure(&other.concat()).unwrap().mrenclave, measured.mrenclave);
+        assert_ne!(measure(&other.concat()).unwrap().mrenclave, measured.mrenclave);
     }
 
     #[test]
@@ -206,7 +178,7 @@ mod tests {
         let refused = |change: fn(&mut Vec<Vec<u8>>)| {
             let mut parts = stream();
             change(&mut parts);
-            match SgxStream::measure(&parts.concat()).unwrap_err() {
+            match measure(&parts.concat()).unwrap_err() {
                 StreamError::Form { what, .. } => what.to_owned(),
                 other => other.to_string(),
             }
@@ -240,7 +212,7 @@ mod tests {
         assert_eq!(refused(|p| p[2][0] = b'e'), "a record that is not known");
         let whole = stream().concat();
         for end in [1, 63, 65, 127, 129, 191, 193, whole.len() - 1] {
-            assert_eq!(SgxStream::measure(&whole[..end]), Err(StreamError::Short { at: end }), "cut at {end}");
+            assert_eq!(measure(&whole[..end]), Err(StreamError::Short { at: end }), "cut at {end}");
         }
     }
 

@@ -88,6 +88,11 @@ impl SigStruct {
         self.attributes[0] & KSS != 0
     }
 
+    /// Anybody can sign as this signer: its private key is published.
+    pub fn is_sample_signer(&self) -> bool {
+        self.mrsigner == SAMPLE_SIGNER
+    }
+
     /// A debug enclave's memory is open to its host.
     pub fn debug(&self) -> bool {
         self.attributes[0] & DEBUG != 0
@@ -108,6 +113,12 @@ pub enum SigStructError {
     #[error("its signature does not hold: it was altered, or its signing was never finished")]
     Signature,
 }
+
+/// MRSIGNER of the key that Intel's SDK ships with its samples, private half and all.
+pub const SAMPLE_SIGNER: [u8; 32] = [
+    0x83, 0xd7, 0x19, 0xe7, 0x7d, 0xea, 0xca, 0x14, 0x70, 0xf6, 0xba, 0xf6, 0x2a, 0x4d, 0x77, 0x43, 0x03, 0xc8, 0x99,
+    0xdb, 0x69, 0x02, 0x0f, 0x9c, 0x70, 0xee, 0x1d, 0xfc, 0x08, 0xc7, 0xce, 0x9e,
+];
 
 fn at<const N: usize>(bytes: &[u8; SigStruct::LEN], offset: usize) -> [u8; N] {
     let mut field = [0; N];

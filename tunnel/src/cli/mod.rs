@@ -19,7 +19,9 @@ pub use enclave_tls_server::{EnclaveTlsServer, Serves};
 pub use inclavared::{CollateralTask, CollateralWhat, DemoOptions, Inclavared, Pccs, PccsFrom, TlsFiles};
 pub use logging::{LogError, init_logging};
 pub use mistakes::{CliError, Mistakes};
-pub use shelter::{OfflineAppraisal, Shelter, Source, Verification};
+pub use shelter::{
+    ComparedFile, DiffWith, Import, Measure, OfflineAppraisal, Shelter, Source, ValuesFile, Verification,
+};
 
 /// What a command line means.
 #[derive(Clone, PartialEq, Eq, Debug)]

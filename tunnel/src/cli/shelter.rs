@@ -16,9 +16,12 @@ use super::logging::{LogArgs, log_at};
 use super::{CliError, Mistakes, Parsed};
 
 mod offline;
+mod values;
 
 use offline::OfflineArgs;
 pub use offline::{OfflineAppraisal, Source};
+pub use values::{ComparedFile, Import, Measure, ValuesFile};
+use values::{ImportArgs, MeasureArgs, WriteArgs, compared};
 
 /// What `shelter` is to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,14 +30,13 @@ pub enum Shelter {
     /// judges this process, too.
     RemoteAttestation { path: Verification, start: bool, json: bool },
     /// Verifies a path and writes its measurements as a policy.
-    Record {
-        path: Verification,
-        /// `None` is standard output.
-        out: Option<PathBuf>,
-        /// The policy's name in the file.
-        name: String,
-        overwrite: bool,
-    },
+    Record { path: Verification, to: ValuesFile },
+    /// Says what is different between two files of reference values, or between one and a path.
+    Diff { a: ComparedFile, b: Box<DiffWith>, json: bool },
+    /// Writes what signers say of their enclaves as a policy.
+    Import(Import),
+    /// Computes what an image will be measured as.
+    MeasureSgx { what: Measure, json: bool },
     /// Carries the bytes of local clients through a path that it verifies for each of them.
     /// With `once`, of one alone: the exit status says how it closed.
     Forward { path: Verification, listen: Listen, once: bool, json: bool },
@@ -42,6 +44,14 @@ pub enum Shelter {
     Appraise { appraisal: OfflineAppraisal, json: bool },
     /// Shows evidence in a file, and judges nothing.
     Inspect { file: Source },
+}
+
+/// What a file of reference values is compared with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant)] // one a process
+pub enum DiffWith {
+    File(ComparedFile),
+    Path(Verification),
 }
 
 /// A path to be verified, and under what.
@@ -73,15 +83,40 @@ impl Shelter {
                 let what = path.map(|path| Self::RemoteAttestation { path, start, json });
                 Ok(Parsed { what: mistakes.finish(what)?, log, notes })
             }
-            Command::Record { addr, out, name, force, common } => {
+            Command::Record { addr, write, common } => {
                 let (path, log, notes) = common.meaning("--addr", &addr, default, &mut mistakes);
-                if !inclavared_config::is_name(&name) || name == inclavared_config::GENUINE_ONLY {
-                    let remedy = "write 1 to 64 letters, digits, `-`, `_` or `.`";
-                    mistakes.add("--name", format!("`{name}` cannot be a policy's name"), remedy);
-                }
-                let out = out.filter(|out| out.as_os_str() != "-");
-                let what = path.map(|path| Self::Record { path, out, name, overwrite: force });
+                let to = write.meaning("recorded", &mut mistakes);
+                let what = path.map(|path| Self::Record { path, to });
                 Ok(Parsed { what: mistakes.finish(what)?, log, notes })
+            }
+            Command::Diff { a, b, addr, json, common } => {
+                let a = compared(&a, &mut mistakes);
+                let (b, log, notes) = match (b, addr) {
+                    (Some(b), None) => {
+                        let b = compared(&b, &mut mistakes).map(DiffWith::File);
+                        (b, log_at(default), Vec::new())
+                    }
+                    (None, Some(addr)) => {
+                        let (path, log, notes) = common.meaning("--addr", &addr, default, &mut mistakes);
+                        (path.map(DiffWith::Path), log, notes)
+                    }
+                    (b, _) => {
+                        let what = if b.is_some() { "is given, and a second file is" } else { "missing" };
+                        let remedy = "compare the first file with a second one, or with the path at `--addr URL`";
+                        mistakes.add("--addr", what, remedy);
+                        (None, log_at(default), Vec::new())
+                    }
+                };
+                let what = a.zip(b).map(|(a, b)| Self::Diff { a, b: Box::new(b), json });
+                Ok(Parsed { what: mistakes.finish(what)?, log, notes })
+            }
+            Command::Import(args) => {
+                let what = Some(Self::Import(args.meaning(&mut mistakes)));
+                Ok(Parsed { what: mistakes.finish(what)?, log: log_at(default), notes: Vec::new() })
+            }
+            Command::Measure(MeasureArgs::Sgx { file, sigstruct, json }) => {
+                let what = Self::MeasureSgx { what: Measure { image: file, sigstruct }, json };
+                Ok(Parsed { what, log: log_at(default), notes: Vec::new() })
             }
             Command::Forward { listen, to, once, json, common } => {
                 let (path, log, notes) = common.meaning("--to", &to, default, &mut mistakes);
@@ -146,18 +181,35 @@ enum Command {
         /// The first hop (tcp:// or unix://)
         #[arg(long, value_name = "URL", default_value = DEFAULT_ADDRESS)]
         addr: String,
-        /// Where to write; `-` is standard output
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        /// The policy's name in the file
-        #[arg(long, value_name = "NAME", default_value = "recorded")]
-        name: String,
-        /// Overwrite a file that is there
-        #[arg(long)]
-        force: bool,
+        #[command(flatten)]
+        write: WriteArgs,
         #[command(flatten)]
         common: VerifyArgs,
     },
+    /// Compare two files of reference values, or one with a path
+    #[command(args_override_self = true)]
+    Diff {
+        /// A file of reference values: FILE or FILE#NAME
+        #[arg(value_name = "FILE")]
+        a: String,
+        /// Another one
+        #[arg(value_name = "FILE2")]
+        b: Option<String>,
+        /// In its place the path behind this first hop, as it is now
+        #[arg(long, value_name = "URL")]
+        addr: Option<String>,
+        /// Print JSON, also for a failure
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        common: VerifyArgs,
+    },
+    /// Write what the signer of SGX enclaves states of them as a policy
+    #[command(args_override_self = true)]
+    Import(ImportArgs),
+    /// Compute what an image will be measured as
+    #[command(subcommand)]
+    Measure(MeasureArgs),
     /// Listen for local clients and carry their bytes through a verified path
     #[command(args_override_self = true)]
     Forward {

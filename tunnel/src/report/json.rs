@@ -118,7 +118,7 @@ fn evidence_json(
         "advisories": appraised.advisories,
         "platform": appraised.platform,
         "reference_values": reference_values(verdict.compared),
-        "verdict": { "trust": verdict.trust, "reasons": verdict.reasons },
+        "verdict": { "trust": verdict.trust, "reasons": verdict.reasons, "comparisons": verdict.comparisons },
         "age_s": now.since(appraised.appraised_at).as_secs(),
         "evidence_digest": evidence.digest(),
         "collateral_digest": appraised.collateral,

@@ -13,6 +13,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod text;
+mod values;
 
 pub use finding::{Finding, failure, failure_json};
 pub use json::{json_line, json_pretty, path_json};
@@ -21,3 +22,4 @@ pub use outcome::{stream_json, stream_line, stream_status};
 pub use receipt::{close_status, receipt_json, receipt_line};
 pub use recorded::{Recording, recorded};
 pub use table::success;
+pub use values::{differences_json, differences_text, measured_json, measured_text};

@@ -44,6 +44,60 @@ fn of_a_path_accept_it_and_name_the_hop_that_differs() {
 }
 
 #[test]
+fn may_be_signed_and_named_by_a_policy() {
+    let world = World::new();
+    let chain = world.chain(2);
+    let to = chain.address();
+    let path = |name: &str| world.path(name).display().to_string();
+    let openssl = |line: &str| {
+        let done = std::process::Command::new("openssl").args(line.split_whitespace()).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    };
+    openssl(&format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {}", path("release.key")));
+    openssl(&format!("pkey -in {} -pubout -out {}", path("release.key"), path("release.pem")));
+    let record =
+        format!("record --addr {to} --out {} --operator release --sign-key {}", path("v.toml"), path("release.key"));
+    let recorded = world.shelter(&record);
+    assert_eq!(recorded.code, Some(0), "{recorded:?}");
+    let text = fs::read_to_string(path("v.toml")).unwrap();
+    assert!(text.contains("operator = \"release\"") && text.contains("verified_under = \"genuine-only\""), "{text}");
+
+    let policy = world.policy("reference_values = \"v.toml\"\nsigned_by = \"release.pem\"\n");
+    let (code, found) = world.attest(to, &format!("--policy {policy}"));
+    assert_eq!((code, &found["reference_values"]), (Some(0), &"compared".into()), "{found:#}");
+    let compared = found["hops"][0]["verdict"]["comparisons"].as_array().unwrap();
+    assert_eq!((&compared[0]["field"], &compared[0]["found"]), (&"mrenclave".into(), &compared[0]["expected"]));
+
+    fs::write(path("v.toml"), text.replace("max_hops", "# max_hops")).unwrap();
+    let refused = world.shelter(&format!("remoteattestation --addr {to} --policy {policy}"));
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.err.contains("the file or its signature was altered"), "{}", refused.err);
+}
+
+#[test]
+fn are_compared_with_a_path_as_it_is_now() {
+    let world = World::new();
+    let ids = ["11".repeat(16), "22".repeat(16)];
+    let workload = |id: &str| world.workload(&format!("--sim-label code --sim-field isvextprodid={id} --echo"));
+    let file = world.path("values.toml").display().to_string();
+    let first = workload(&ids[0]);
+    let recorded = world.shelter(&format!("record --addr {} --out {file}", first.address));
+    assert_eq!(recorded.code, Some(0), "{recorded:?}");
+    let same = world.shelter(&format!("diff {file} --addr {}", first.address));
+    assert_eq!((same.code, same.out.starts_with("No difference between ")), (Some(0), true), "{same:?}");
+
+    let second = workload(&ids[1]);
+    let differs = world.shelter(&format!("diff {file} --addr {} --json", second.address));
+    assert_eq!(differs.code, Some(1), "{differs:?}");
+    let json: serde_json::Value = serde_json::from_str(&differs.out).unwrap();
+    let expected = serde_json::json!([{ "place": "hop 1", "key": "isvextprodid", "a": ids[0], "b": ids[1] }]);
+    assert_eq!(json["differences"], expected, "{json:#}");
+    let gone = world.shelter(&format!("diff {file} --addr tcp://127.0.0.1:1 --json"));
+    assert_eq!(gone.code, Some(2), "{gone:?}");
+    assert!(gone.out.contains("\"ok\":false"), "{gone:?}");
+}
+
+#[test]
 fn are_not_written_over_a_file_that_is_there() {
     let world = World::new();
     let chain = world.chain(1);

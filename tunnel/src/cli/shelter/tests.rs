@@ -73,14 +73,16 @@ fn a_verifier_that_shows_nothing_needs_nothing_to_show() {
 
 #[test]
 fn record_and_forward() {
-    let Shelter::Record { out, name, overwrite, .. } =
-        parse("shelter record --addr=tcp://h:1 --out values.toml").unwrap().what
-    else {
-        panic!()
+    let record = |line: &str| match parse(&format!("shelter record {line}")).unwrap().what {
+        Shelter::Record { to, .. } => to,
+        other => panic!("{other:?}"),
     };
-    assert_eq!((out, name.as_str(), overwrite), (Some("values.toml".into()), "recorded", false));
-    let parsed = parse("shelter record --out - --name prod --force").unwrap();
-    assert!(matches!(parsed.what, Shelter::Record { out: None, name, overwrite: true, .. } if name == "prod"));
+    let to = record("--addr=tcp://h:1 --out values.toml --operator release --sign-key key.pem");
+    assert_eq!((to.out, to.name.as_str(), to.overwrite), (Some("values.toml".into()), "recorded", false));
+    assert_eq!((to.operator.as_deref(), to.sign_key), (Some("release"), Some("key.pem".into())));
+    let to = record("--out - --name prod --force --operator=");
+    assert_eq!((to.out, to.name.as_str(), to.overwrite, to.operator), (None, "prod", true, None));
+    assert!(mistakes("shelter record --sign-key key.pem")[0].contains("--sign-key: a signature stands in a file"));
     assert!(mistakes("shelter record --name a/b")[0].contains("--name: `a/b` cannot be a policy's name"));
     assert!(mistakes("shelter record --name genuine-only")[0].contains("--name"));
 
@@ -88,6 +90,44 @@ fn record_and_forward() {
     let Shelter::Forward { path, listen, json, .. } = parsed.what else { panic!() };
     assert_eq!((listen.to_string().as_str(), json), ("tcp://127.0.0.1:9000", true));
     assert_eq!(path.target.to_string(), "tcp://h:1236");
+}
+
+#[test]
+fn values_in_files() {
+    let Shelter::Import(import) = parse("shelter import a.sig b.signed.so --role workload --out v.toml").unwrap().what
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (import.files.len(), import.role.as_deref(), import.to.name.as_str()),
+        (2, Some("workload"), "imported")
+    );
+    assert!(mistakes("shelter import a.sig --role a/b")[0].contains("--role: `a/b` cannot be a role"));
+    assert!(matches!(parse("shelter import"), Err(CliError::Usage(_))));
+    let what = parse("shelter measure sgx a.sgxs --sigstruct a.sig --json").unwrap().what;
+    let measure = Measure { image: "a.sgxs".into(), sigstruct: Some("a.sig".into()) };
+    assert_eq!(what, Shelter::MeasureSgx { what: measure, json: true });
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    std::fs::write(&file, "[policy.p]\nidentity = \"any-genuine\"\nmeasurements = \"not-compared\"\n").unwrap();
+    let file = file.display();
+    let Shelter::Diff { a, b, json } = parse(&format!("shelter diff {file} {file}#p --json")).unwrap().what else {
+        panic!()
+    };
+    assert!(json && matches!(*b, DiffWith::File(other) if other.policy == a.policy && other.shown.ends_with("#p")));
+    let Shelter::Diff { b, .. } = parse(&format!("shelter diff {file} --addr tcp://h:1")).unwrap().what else {
+        panic!()
+    };
+    assert!(matches!(*b, DiffWith::Path(path) if path.policy.name == "genuine-only"));
+    assert_eq!(
+        mistakes(&format!("shelter diff {file}")),
+        ["command line: --addr: missing; compare the first file with a second one, or with the path at `--addr URL`"]
+    );
+    assert!(
+        mistakes(&format!("shelter diff {file} {file} --addr tcp://h:1"))[0].contains("is given, and a second file is")
+    );
+    assert!(mistakes("shelter diff none.toml none.toml").len() == 2);
 }
 
 #[test]
@@ -134,6 +174,9 @@ fn help_fits_a_terminal() {
         "shelter help record",
         "shelter appraise --help",
         "shelter inspect -h",
+        "shelter diff --help",
+        "shelter import --help",
+        "shelter measure sgx --help",
     ] {
         let Err(CliError::Usage(help)) = parse(line) else { panic!("{line}") };
         assert_eq!(help.exit_code(), 0);

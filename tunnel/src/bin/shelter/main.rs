@@ -1,8 +1,8 @@
 //! The verifier of the relying party.
 
-use std::fs::OpenOptions;
+mod values;
+
 use std::io::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -18,7 +18,7 @@ use inclavared_tunnel::connection::Report;
 use inclavared_tunnel::offline;
 use inclavared_tunnel::process::{Process, Setup};
 use inclavared_tunnel::relying_party::{RelyingParty, forwarding};
-use inclavared_tunnel::report::{self, Finding, Recording};
+use inclavared_tunnel::report::{self, Finding};
 use inclavared_tunnel::signals::EndAsked;
 
 fn main() -> ExitCode {
@@ -30,7 +30,10 @@ fn main() -> ExitCode {
         notes.iter().for_each(|note| tracing::info!("{note}"));
         match what {
             Shelter::RemoteAttestation { path, start, json } => remote_attestation(path, start, json),
-            Shelter::Record { path, out, overwrite, name } => record(path, out.as_deref(), overwrite, &name),
+            Shelter::Record { path, to } => values::record(path, &to),
+            Shelter::Diff { a, b, json } => or_not_tried(values::diff(&a, *b, json)),
+            Shelter::Import(what) => or_not_tried(values::import(&what)),
+            Shelter::MeasureSgx { what, json } => or_not_tried(values::measure(&what, json)),
             Shelter::Forward { path, listen, once, json } => forward(&path, listen, once, json),
             Shelter::Appraise { appraisal, json } => Ok(appraise(&appraisal, json)),
             Shelter::Inspect { file } => Ok(inspect(&file)),
@@ -84,45 +87,6 @@ fn remote_attestation(path: Verification, start: bool, json: bool) -> anyhow::Re
         Some(_) => ExitCode::from(report::close_status(path.close)),
         None => ExitCode::SUCCESS,
     })
-}
-
-/// Verifies the path and writes what was measured as a policy.
-fn record(path: Verification, out: Option<&Path>, overwrite: bool, name: &str) -> anyhow::Result<ExitCode> {
-    let party = RelyingParty::new(path)?;
-    let verified = party.verify(async |_, verified| {
-        let path = Arc::clone(verified.path());
-        verified.leave().await;
-        Ok(path)
-    });
-    let verified = match verified {
-        Ok(verified) => verified,
-        Err(error) => {
-            eprint!("{}", report::failure(&Finding::from(&error)));
-            return Ok(ExitCode::FAILURE);
-        }
-    };
-    let Verification { target, policy, .. } = party.path();
-    let recording =
-        Recording { name, address: &target.to_string(), at: Timestamp::now(), operator: None, key: None, policy };
-    let text = report::recorded(&verified, &recording);
-    let Some(out) = out else {
-        write!(std::io::stdout(), "{text}")?;
-        return Ok(ExitCode::SUCCESS);
-    };
-    let mut options = OpenOptions::new();
-    options.write(true);
-    if overwrite {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    let mut file = options.open(out).with_context(|| {
-        format!("writing {}: choose another name, or `--force` to overwrite what is there", out.display())
-    })?;
-    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", out.display()))?;
-    let (hops, out) = (verified.hops.len(), out.display());
-    println!("{hops} hops recorded in {out}: use it with `--policy {out}`");
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Carries local streams through the path, each verified by itself, and prints the receipt of each. With `once` it ends
@@ -188,6 +152,10 @@ fn inspect(file: &Source) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => not_tried(&error),
     }
+}
+
+fn or_not_tried(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    done.or_else(|error| Ok(not_tried(&error)))
 }
 
 fn not_tried(error: &anyhow::Error) -> ExitCode {
