@@ -10,6 +10,7 @@ pub mod dcbor;
 mod digest;
 pub mod evidence;
 pub mod hop_key;
+pub mod named;
 pub mod offline;
 pub mod path;
 pub mod platform;

@@ -11,9 +11,12 @@ mod first_byte;
 mod handshakes;
 mod load;
 mod mutations;
+mod opening;
 mod ours;
+mod paths;
 mod peers;
 mod proc;
+mod quotes;
 mod raw;
 mod sink;
 mod table;
@@ -41,6 +44,10 @@ enum Command {
     Handshakes(handshakes::Args),
     /// Damaged evidence, certificates and collateral: nothing panics, and nothing is accepted that says something else.
     Mutations(mutations::Args),
+    /// What a new path costs, by hops, known evidence and legs that stand ready; and paths a second by binding level.
+    Opening(opening::Args),
+    /// Many new paths at level `quote` from a platform that makes few quotes.
+    Quotes(quotes::Args),
     /// The server behind the proxies.
     #[command(hide = true)]
     Sink {
@@ -64,6 +71,8 @@ fn main() -> Result<()> {
         Command::FirstByte(args) => first_byte::run(&args),
         Command::Handshakes(args) => handshakes::run(&args),
         Command::Mutations(args) => mutations::run(&args),
+        Command::Opening(args) => opening::run(&args),
+        Command::Quotes(args) => quotes::run(&args),
         Command::Sink { listen, certs } => sink::run(listen, certs.as_deref()),
         Command::Load(args) => load::run(&args),
         Command::Ours { config } => ours::run(&config),

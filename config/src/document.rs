@@ -169,6 +169,14 @@ impl<'a> Table<'a> {
         self.entries.contains_key(key)
     }
 
+    /// Where relative paths begin: beside the file.
+    pub(crate) fn folder(&self) -> &Path {
+        match &self.report.origin {
+            Origin::File(file) => file.parent().unwrap_or(Path::new("")),
+            Origin::CommandLine => Path::new(""),
+        }
+    }
+
     /// The table's own key in full.
     pub(crate) fn path(&self) -> &str {
         &self.path

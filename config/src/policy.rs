@@ -14,6 +14,7 @@ use inclavared_attest::policy::{
 
 use crate::document::{self, Table, Value};
 use crate::hop_rule::{check_coverage, read_hop_rule};
+use crate::name_rule::read_name_rule;
 use crate::{Errors, recorded};
 
 /// Reads one policy from a file of reference values, or from a configuration.
@@ -80,6 +81,14 @@ pub(crate) fn find_policy(policies: &BTreeMap<String, Arc<Policy>>, value: &Valu
     found
 }
 
+/// A policy for what is behind a client. The built-in one lets such a path begin anywhere; any other says where.
+pub(crate) fn for_callers(policy: Arc<Policy>) -> Arc<Policy> {
+    match policy.name.as_str() {
+        GENUINE_ONLY => Arc::new(Policy { shape: Policy::genuine_callers().shape, ..Policy::clone(&policy) }),
+        _ => policy,
+    }
+}
+
 /// Names of routes, policies and roles: they stand in logs, metrics and paths of files.
 pub fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
@@ -97,6 +106,7 @@ fn known_policies(names: &[&str]) -> String {
 fn read_policy(name: &str, table: &Table<'_>) -> Policy {
     let shape = read_shape(table);
     let measurements = read_measurements(table, &shape);
+    let named = read_name_rule(table);
     let flag = |key| table.get(key).and_then(|v| v.flag()).unwrap_or(false);
     let policy = Policy {
         name: name.to_owned(),
@@ -104,12 +114,14 @@ fn read_policy(name: &str, table: &Table<'_>) -> Policy {
         danger_allow_null: flag("danger_allow_null"),
         danger_allow_debug: flag("danger_allow_debug"),
         tcb: read_tcb(table),
-        identity: read_identity(table),
+        identity: if named.is_some() { IdentityRule::AnyGenuine } else { read_identity(table) },
+        named,
         measurements,
         shape,
         max_evidence_age: read_age(table, "max_evidence_age"),
         max_path_age: read_age(table, "max_path_age"),
         binding: table.get("binding").and_then(|v| v.word(BINDINGS)).unwrap_or_default(),
+        refuse_warm_legs: table.get("warm_legs").and_then(|v| v.word(WARM_LEGS)).unwrap_or(false),
     };
     if let Some(debug) = table.get("debug")
         && debug.text().is_some_and(|text| text != "refuse" || policy.danger_allow_debug)
@@ -310,6 +322,9 @@ const CONFIDENTIAL_TERMINALS: [TerminalKind; 3] =
 
 pub(crate) const BINDINGS: &[(&str, Binding)] =
     &[("key", Binding::Key), ("key+audit", Binding::KeyAudit), ("quote", Binding::Quote)];
+
+/// Whether they are refused.
+const WARM_LEGS: &[(&str, bool)] = &[("allow", false), ("refuse", true)];
 
 /// Hops of a path unless the policy says otherwise, and the most that the protocol allows (PROTOCOL section 5).
 const DEFAULT_HOPS: u8 = 8;

@@ -24,11 +24,13 @@ impl Policy {
         claims: &Claims,
         now: Timestamp,
     ) -> Result<Verdict, PolicyError> {
-        self.admit_hop(place, appraised, claims.hop(), now)
+        let verdict = self.admit_hop(place, appraised, claims.hop(), now)?;
+        self.check_name(claims, now)?;
+        Ok(verdict)
     }
 
     /// Judges a hop of a path that was started, when its evidence was appraised again. All but the end of the evidence,
-    /// which holds for START alone: a path lives on when its certificates end, until the policy's path age.
+    /// and of its name, which hold for START alone: a path lives on when its certificates end, until the policy's path age.
     pub fn admit_again(
         &self,
         place: &HopPlace<'_>,

@@ -24,7 +24,8 @@ impl Policy {
     }
 
     fn encode(&self, e: &mut Out) -> Done {
-        e.map(11)?;
+        // Left out where they demand nothing: the digests of policies from before them stay what they were.
+        e.map(11 + u64::from(self.refuse_warm_legs) + u64::from(self.named.is_some()))?;
         e.u8(1)?.u8(FORM)?;
         e.u8(2)?.bool(self.allow_simulated)?;
         e.u8(3)?.bool(self.danger_allow_null)?;
@@ -56,6 +57,14 @@ impl Policy {
             Binding::KeyAudit => 1,
             Binding::Quote => 2,
         })?;
+        if self.refuse_warm_legs {
+            e.u8(12)?.bool(true)?;
+        }
+        if let Some(named) = &self.named {
+            e.u8(13)?.array(2)?;
+            array(e, &named.authorities, |e, authority| e.bytes(authority).map(drop))?;
+            array(e, &named.uris, |e, uri| e.str(uri).map(drop))?;
+        }
         Ok(())
     }
 }

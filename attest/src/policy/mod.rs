@@ -5,6 +5,7 @@ mod builtin;
 mod digest;
 mod error;
 mod measure;
+mod name;
 mod shape;
 mod verdict;
 
@@ -33,6 +34,8 @@ pub struct Policy {
     pub danger_allow_debug: bool,
     pub tcb: TcbPolicy,
     pub identity: IdentityRule,
+    /// Whose a hop has to be besides, by the word of an authority. `None`: nobody is asked.
+    pub named: Option<NameRule>,
     pub measurements: Measurements,
     pub shape: ChainShape,
     /// Evidence whose `not_after` minus now is acceptable, and whose claimed age is at most this.
@@ -40,6 +43,8 @@ pub struct Policy {
     /// A path that lives longer than this without a fresh quote ends.
     pub max_path_age: Duration,
     pub binding: Binding,
+    /// Refuses paths with a leg that stood ready before the path was asked for (`PROTOCOL.md` section 3).
+    pub refuse_warm_legs: bool,
 }
 
 /// Where a hop stands in its path.
@@ -83,6 +88,15 @@ pub enum IdentityRule {
     AnyGenuine,
     /// Only these platforms (PPID, platform instance id or chip id, as bytes).
     Platforms(BTreeSet<Vec<u8>>),
+}
+
+/// Who may have named a hop key, and how (`docs/PROTOCOL.md` section 2).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NameRule {
+    /// Certificates in DER. Invariant: not empty.
+    pub authorities: Vec<Vec<u8>>,
+    /// URIs of which the name has to have one: SPIFFE ids. Invariant: not empty.
+    pub uris: BTreeSet<String>,
 }
 
 /// Which code is acceptable at which hop.

@@ -8,12 +8,13 @@ use inclavared_attest::Reason;
 use inclavared_attest::appraise::snp::{SigningKey, SnpRequest};
 use inclavared_attest::appraise::{CollateralId, Root, amd_root, collateral_id};
 use inclavared_attest::evidence::{Evidence, EvidenceTag};
-use inclavared_attest::path::{Trailer, TrailerLimits, no_known_blobs};
+use inclavared_attest::path::{Trailer, TrailerLimits};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::collateral::{CollateralError, CollateralService};
 use crate::error::Refused;
+use crate::have::Held;
 
 /// A set of collateral that evidence needs. Peers name them: the service bounds what is fetched for that.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -58,8 +59,8 @@ fn needs_of_report(root: Root, request: SnpRequest) -> Needs {
 }
 
 /// For every piece of evidence of a trailer. What cannot be read needs none: it is refused for that.
-pub(super) fn needs_of_trailer(trailer: &[u8], limits: &TrailerLimits) -> Needs {
-    let Ok(trailer) = Trailer::decode(trailer, limits, &no_known_blobs) else { return Needs::new() };
+pub(super) fn needs_of_trailer(trailer: &[u8], limits: &TrailerLimits, held: &Held) -> Needs {
+    let Ok(trailer) = Trailer::decode(trailer, limits, &|name| held.blob(name)) else { return Needs::new() };
     let evidence = trailer.blobs().filter_map(|(_, blob)| Evidence::decode(blob).ok());
     evidence.flat_map(|evidence| needs_of(&evidence)).collect()
 }
