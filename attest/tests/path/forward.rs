@@ -15,6 +15,8 @@ use crate::chain::{Chain, evidence, peer_of, raw};
 use crate::preview::{assert_refused, at};
 use crate::world::{NOW, WORLD, policy};
 
+type Lie = fn(&mut Record);
+
 /// Three hops behind a client, which begin with a verifier that shows no evidence. The first is the client.
 fn chain() -> Chain {
     let mut chain = Chain::new(NOW, &WORLD.attesters(3));
@@ -63,7 +65,7 @@ fn both_accept_what_is_right() {
 #[test]
 fn each_lie_is_refused_by_its_check_in_both() {
     let chain = chain();
-    let lies: [(Check, Reason, fn(&mut Record)); 6] = [
+    let lies: [(Check, Reason, Lie); 6] = [
         (Check::Session, Reason::Freshness, |r| r.session = Nonce::from_bytes([1; 32]).session()),
         (Check::Leg, Reason::PathChain, |r| r.upstream.leg = LegId::from_bytes([1; 32])),
         (Check::Peer, Reason::PathChain, |r| r.upstream.peer = Some(KeyId::from_bytes([1; 32]))),
@@ -141,7 +143,7 @@ fn evidence_is_judged_by_one_and_named_by_the_other() {
     assert!(joined(&chain, &bytes).is_ok());
     // Evidence of another key is a forgery, and no judgement.
     let thief = HopKey::generate().unwrap();
-    let mut stolen = chain.clone();
+    let mut stolen = chain;
     stolen.hops[1].key = Arc::new(thief);
     let bytes = stolen.forward().encode();
     assert_refused(&joined(&stolen, &bytes).unwrap_err(), Some(2), Check::EvidenceKey, Reason::Binding);
