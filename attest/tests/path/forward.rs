@@ -92,10 +92,11 @@ fn records_of_another_kind_session_or_place_do_not_pass() {
         // A preview of the same legs: what a server says does not stand for what a client says.
         let preview = chain.preview().encode();
         assert_refused(&verify(&chain, &preview).unwrap_err(), None, Check::TrailerKind, Reason::Protocol);
-        let posed = chain.forward_with(&at(2, |record| record.stage = Stage::Preview));
-        let refs: Vec<_> = posed.records().iter().collect();
-        let bytes = raw(Kind::Forward, &refs, &blobs[..3]);
-        assert_refused(&verify(&chain, &bytes).unwrap_err(), Some(2), Check::RecordKind, Reason::PathForm);
+        let mut posed = right.records()[0].record().clone();
+        posed.stage = Stage::Preview;
+        let posed = posed.sign(&chain.hops[0].key).unwrap();
+        let bytes = raw(Kind::Forward, &[&posed, &right.records()[1], &right.records()[2]], &blobs[..3]);
+        assert_refused(&verify(&chain, &bytes).unwrap_err(), Some(1), Check::RecordKind, Reason::PathForm);
         // Shown on another leg: the whole of another session.
         let error = verify(&chain, &other.forward().encode()).unwrap_err();
         assert_refused(&error, Some(1), Check::Key, Reason::PathChain);
