@@ -1,7 +1,7 @@
 //! The digest of a configuration that a process attests (PROTOCOL section 2, claim 5).
 //!
 //! It covers what decides who is trusted and where bytes go: the routes, the policies that they use, and what evidence is
-//! made and accepted. Where collateral comes from, limits, deadlines, logging, the number of workers and the simulated platform's settings are left
+//! made and accepted. Where collateral comes from, limits, deadlines, legs that stand ready, logging, the number of workers and the simulated platform's settings are left
 //! out: operators tune them on live machines, and they let nothing through.
 
 use std::convert::Infallible;
@@ -136,6 +136,7 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
             ("[[policy.p.hop]]", "max_hops = 2\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "terminal = \"plain\"\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "binding = \"quote\"\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "warm_legs = \"refuse\"\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "max_path_age = \"1m\"\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "[[policy.p.hop]]\nlast = true"),
             ("[[policy.p.hop]]", "[[policy.p.hop]]\nposition = 1"),
@@ -165,6 +166,9 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
             "workers = 3\n{BASE}\n[limits]\nconnections = 7\n[collateral]\nservices = \"https://pccs/\"\n[deadlines]\ndial = \"1s\"\n[log]\nfilter = \"debug\""
         );
         assert_eq!(read(BASE).digest, read(&tuned).digest);
+        let warm = "downstream = { tls = \"mutual\", policy = \"p\" }\nwarm = { size = 1 }";
+        let warm = BASE.replacen("downstream = { tls = \"mutual\", policy = \"p\" }", warm, 1);
+        assert_eq!(read(BASE).digest, read(&warm).digest);
         let unused = format!("{BASE}\n[policy.q]\nidentity = \"any-genuine\"\nmeasurements = \"not-compared\"");
         assert_eq!(read(BASE).digest, read(&unused).digest);
     }

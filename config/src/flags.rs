@@ -179,6 +179,7 @@ fn from_command_line(typed: OneRoute<'_>) -> Result<Config, Errors> {
         ttl: DEFAULT_TTL,
         disclose_expected: false,
         proxy_protocol: typed.proxy_protocol,
+        warm: None,
     };
     let routes = vec![route];
     Ok(Config {

@@ -121,6 +121,7 @@ fn read_policy(name: &str, table: &Table<'_>) -> Policy {
         max_evidence_age: read_age(table, "max_evidence_age"),
         max_path_age: read_age(table, "max_path_age"),
         binding: table.get("binding").and_then(|v| v.word(BINDINGS)).unwrap_or_default(),
+        refuse_warm_legs: table.get("warm_legs").and_then(|v| v.word(WARM_LEGS)).unwrap_or(false),
     };
     if let Some(debug) = table.get("debug")
         && debug.text().is_some_and(|text| text != "refuse" || policy.danger_allow_debug)
@@ -321,6 +322,9 @@ const CONFIDENTIAL_TERMINALS: [TerminalKind; 3] =
 
 pub(crate) const BINDINGS: &[(&str, Binding)] =
     &[("key", Binding::Key), ("key+audit", Binding::KeyAudit), ("quote", Binding::Quote)];
+
+/// Whether they are refused.
+const WARM_LEGS: &[(&str, bool)] = &[("allow", false), ("refuse", true)];
 
 /// Hops of a path unless the policy says otherwise, and the most that the protocol allows (PROTOCOL section 5).
 const DEFAULT_HOPS: u8 = 8;

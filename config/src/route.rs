@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use inclavared_attest::policy::Policy;
 
@@ -29,6 +30,9 @@ pub struct Route {
     pub disclose_expected: bool,
     /// What is said to a plain target before the stream. Invariant: `None` where the target is attested.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Legs to the target that stand ready for paths to come. Invariant: `None` where the target shows no evidence, and
+    /// where its policy refuses such legs.
+    pub warm: Option<WarmLegs>,
 }
 
 /// How a plain target learns who is connected, and what was verified of it.
@@ -36,6 +40,15 @@ pub struct Route {
 pub enum ProxyProtocol {
     /// The binary form, with a field of ours (docs/OPERATIONS.md).
     V2,
+}
+
+/// How many legs stand ready, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WarmLegs {
+    /// Of one route, in all workers together. Invariant: 1 to 64.
+    pub size: usize,
+    /// A leg that no path took by then is closed and made anew. Invariant: 100 ms to 5 min.
+    pub max_age: Duration,
 }
 
 /// What a client meets. Invariant of a [`Route`]: not both sides are plain.
@@ -171,6 +184,7 @@ fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<
     let role = table.get("role").and_then(|v| read_name(&v));
     let legacy = table.get("legacy").and_then(|v| v.word(&[("deny", Legacy::Deny), ("enforce", Legacy::Enforce)]));
     let ttl = table.get("ttl").and_then(|v| v.integer(1..=MAX_TTL.into())).unwrap_or(DEFAULT_TTL);
+    let warm = table.get("warm").and_then(|v| read_warm(&v, downstream.as_ref()));
     let disclose_expected = table.get("disclose_expected").and_then(|v| v.flag()).unwrap_or(false);
     let proxy_protocol = table.get("proxy_protocol").and_then(|v| v.word(&[("v2", ProxyProtocol::V2)]));
     table.finish();
@@ -206,7 +220,29 @@ fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<
         ttl,
         disclose_expected,
         proxy_protocol,
+        warm,
     })
+}
+
+/// `warm = { size = 8, max_age = "4s" }`.
+fn read_warm(value: &Value<'_>, downstream: Option<&Downstream>) -> Option<WarmLegs> {
+    let table = value.table()?;
+    let size = table.required("size", "write for example `warm = { size = 8 }`");
+    let size = size.and_then(|v| v.integer(1..=MAX_WARM));
+    let max_age = table.get("max_age").and_then(|v| v.duration(SHORTEST_WARM..=LONGEST_WARM));
+    table.finish();
+    match downstream.map(Downstream::policy) {
+        Some(None) => {
+            value.mistake("no leg can stand ready: the target shows no evidence", "leave `warm` out");
+            None
+        }
+        Some(Some(policy)) if policy.refuse_warm_legs => {
+            let what = format!("the policy `{}` says `warm_legs = \"refuse\"`", policy.name);
+            value.mistake(what, "leave `warm` out");
+            None
+        }
+        _ => Some(WarmLegs { size: size?, max_age: max_age.unwrap_or(DEFAULT_WARM_AGE) }),
+    }
 }
 
 fn read_upstream(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<Policy>>) -> Option<Upstream> {
@@ -334,6 +370,15 @@ pub(crate) fn default_role(downstream: &Downstream) -> &'static str {
         Downstream::Attested { .. } | Downstream::Mutual { .. } => "relay",
     }
 }
+
+/// Each is a connection that is made anew when it is too old: more would be a load of their own.
+const MAX_WARM: i64 = 64;
+/// Within the 5 s in which a peer that does not know us wants an OPEN (`handshake_to_open`). Where the peer demands our
+/// evidence its `idle_leg` counts, which is a minute.
+const DEFAULT_WARM_AGE: Duration = Duration::from_secs(4);
+const SHORTEST_WARM: Duration = Duration::from_millis(100);
+/// Half of a hop key's life, and of what a verdict is remembered for.
+const LONGEST_WARM: Duration = Duration::from_secs(5 * 60);
 
 /// Hops a path may have unless the route says otherwise (PROTOCOL section 5).
 pub(crate) const DEFAULT_TTL: u8 = 8;

@@ -12,8 +12,8 @@ use inclavared_attest::policy::{
 };
 use inclavared_config::{
     AttesterKind, CertificateFiles, Config, Deadlines, Downstream, FlagConfig, GENUINE_ONLY, Group, Legacy, Limits,
-    Listen, LogFormat, PkiDownstream, PkiUpstream, Suite, Target, TlsSettings, Upstream, VerifierKind, check, load,
-    load_policy, parse, parse_policy,
+    Listen, LogFormat, PkiDownstream, PkiUpstream, Suite, Target, TlsSettings, Upstream, VerifierKind, WarmLegs, check,
+    load, load_policy, parse, parse_policy,
 };
 
 #[test]
@@ -29,7 +29,7 @@ fn what_is_left_out_has_its_default() {
     let route = &config.routes[0];
     assert_eq!(route.role, "workload");
     assert_eq!(route.legacy, Legacy::Enforce);
-    assert_eq!((route.ttl, route.disclose_expected), (8, false));
+    assert_eq!((route.ttl, route.disclose_expected, route.warm), (8, false, None));
 }
 
 #[test]
@@ -43,6 +43,7 @@ fn every_key_of_a_route_arrives() {
     assert_eq!(route.downstream, Downstream::Mutual { policy: Policy::genuine_only().into() });
     assert_eq!((route.role.as_str(), route.legacy, route.ttl), ("ingress", Legacy::Deny, 3));
     assert!(route.disclose_expected);
+    assert_eq!(route.warm, Some(WarmLegs { size: 9, max_age: Duration::from_secs(30) }));
     let plain = load(Path::new("tests/valid/many_routes.toml")).unwrap();
     let roles: Vec<_> = plain.routes.iter().map(|route| route.role.as_str()).collect();
     assert_eq!(roles, ["workload", "workload", "relay", "relay"]);
@@ -67,8 +68,11 @@ fn every_setting_arrives() {
         connections: 100,
         connections_per_source: 10,
         handshakes_in_flight: 11,
+        handshakes_per_source: 3,
         openings: 12,
         openings_per_source: 5,
+        idle_legs: 14,
+        idle_legs_per_source: 6,
         blocking_threads: 2,
         blocking_queue: 13,
     };
@@ -77,6 +81,9 @@ fn every_setting_arrives() {
     let deadlines = Deadlines {
         handshake: seconds(1),
         handshake_to_open: seconds(2),
+        idle_leg: seconds(12),
+        opening_turn: seconds(13),
+        hop_key: seconds(14),
         open_to_preview: seconds(3),
         open_to_preview_per_hop: Duration::from_millis(400),
         preview_to_start: seconds(5),
@@ -121,6 +128,7 @@ fn every_key_of_a_policy_arrives() {
     assert_eq!(policy.max_evidence_age, Duration::from_secs(1800));
     assert_eq!(policy.max_path_age, Duration::from_secs(7200));
     assert_eq!(policy.binding, Binding::KeyAudit);
+    assert!(policy.refuse_warm_legs);
     let Measurements::Rules(rules) = &policy.measurements else { panic!("{:?}", policy.measurements) };
     let applies: Vec<_> = rules.iter().map(|rule| rule.applies.clone()).collect();
     assert_eq!(applies, [Applies::Position(1), Applies::Role("relay".into()), Applies::Last, Applies::Any]);

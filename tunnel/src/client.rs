@@ -59,6 +59,7 @@ pub async fn verify(
         ttl: policy.shape.max_hops.min(TTL).saturating_sub(1),
         visited: Vec::new(),
         have: Vec::new(),
+        no_warm_legs: policy.refuse_warm_legs,
     };
     match open_path(node, &mut leg, policy, &open, node.deadlines.open_to_preview).await {
         Ok(opened) => Ok(VerifiedPath { leg, opened, quoter: None }),

@@ -22,7 +22,7 @@ use crate::identity::HopIdentity;
 use crate::leg::Leg;
 use crate::live::Live;
 use crate::node::{Node, RouteState, Service};
-use crate::open::{Asked, open_path, receive_open, receive_start, start_path, while_client_waits};
+use crate::open::{Asked, open_path, receive_start, start_path, while_client_waits};
 use crate::permits::Permit;
 use crate::proxy_protocol;
 use crate::quoting::Pending;
@@ -30,6 +30,7 @@ use crate::reappraise::Standing;
 use crate::relay::{self, Outcome, Times};
 use crate::socket::Socket;
 use crate::statement::Statement;
+use crate::warm::{open_warm, receive_open};
 
 /// What is said of a connection when it has ended.
 #[derive(Debug)]
@@ -211,8 +212,9 @@ async fn open_for_path(
     let own = facts.own.clone().ok_or_else(|| Error::Internal("a server leg without our identity".to_owned()))?;
     let service = route.identity.clone();
     let is_mine = move |kid: &_| service.as_ref().is_some_and(|service| service.is_mine(kid));
-    let asked = receive_open(client, node.deadlines.handshake_to_open, is_mine).await?;
-    let _permit = node.gates.openings.take(source)?;
+    let asked = receive_open(node, route, client, source, is_mine).await?;
+    let turn = node.gates.openings.turn_within(source, node.deadlines.opening_turn);
+    let _permit = while_client_waits(client, turn).await?;
     let mut statement = Statement::new(Arc::clone(&own), &route.route.role, &asked.open, asked.digest, &leg);
     let quote = match asked.open.binding {
         Binding::Quote => Some(route.quoter()?.ask(statement.preview_leaf())?),
@@ -273,7 +275,7 @@ async fn open_for_bytes(
     known: Option<Admitted>,
     source: Option<IpAddr>,
 ) -> Result<Opened, Error> {
-    let _permit = node.gates.openings.take(source)?;
+    let _permit = node.gates.openings.turn_within(source, node.deadlines.opening_turn).await?;
     let own = client.tls.as_ref().and_then(|facts| facts.own.clone());
     let (server, below) = below(node, route, None, own.as_ref()).await?;
     let shown = quote_for_start(route, server.as_ref(), &below)?;
@@ -313,11 +315,19 @@ async fn below(
         (true, _) => Some(route.identity()?),
         (false, _) => None,
     };
-    // Before the dial: where no hop may follow, none is called.
-    let open = match asked {
-        Some(asked) => onward(route, &asked.open, policy, own)?,
-        None => first(route, policy)?,
+    let ask = || match asked {
+        Some(asked) => onward(route, &asked.open, policy, own),
+        None => first(route, policy),
     };
+    // Before the dial: where no hop may follow, none is called.
+    let mut open = ask()?;
+    if route.warm.is_some() {
+        let limit = opening_limit(node, &open);
+        if let Some((leg, opened)) = open_warm(node, route, identity.as_ref(), policy, &open, limit).await? {
+            return Ok((Some(leg), Below::Path(opened)));
+        }
+        open = ask()?;
+    }
     let socket = dial(&route.route.target, node.deadlines.dial).await?;
     let name = server_name(&route.route.target);
     let handshake = handshake::connect(socket, &node.provider, identity, name, node.deadlines.handshake).await;
@@ -326,8 +336,7 @@ async fn below(
         let end = legacy_end(node, &leg, policy).await?;
         return Ok((Some(leg), Below::End(end)));
     }
-    let passed = node.deadlines.open_to_preview_per_hop * u32::try_from(open.visited.len()).unwrap_or(u32::MAX);
-    let limit = node.deadlines.open_to_preview.saturating_sub(passed);
+    let limit = opening_limit(node, &open);
     match open_path(node, &mut leg, policy, &open, limit).await {
         Ok(opened) => Ok((Some(leg), Below::Path(opened))),
         Err(error) => {
@@ -335,6 +344,12 @@ async fn below(
             Err(error)
         }
     }
+}
+
+/// How long the PREVIEW may take: less with every hop that the path has passed.
+fn opening_limit(node: &Node, open: &Open) -> Duration {
+    let passed = node.deadlines.open_to_preview_per_hop * u32::try_from(open.visited.len()).unwrap_or(u32::MAX);
+    node.deadlines.open_to_preview.saturating_sub(passed)
 }
 
 /// The OPEN that goes on, for the verifier further up.
@@ -347,6 +362,7 @@ fn onward(route: &RouteState, open: &Open, policy: &Policy, own: Option<&Arc<Hop
         route: None,
         policy: Some(policy.digest()),
         have: Vec::new(),
+        no_warm_legs: policy.refuse_warm_legs,
     };
     Ok(open.onward(onward).map_err(PeerMisbehaved::Open)?)
 }
@@ -364,6 +380,7 @@ fn first(route: &RouteState, policy: &Policy) -> Result<Open, Error> {
         ttl: route.route.ttl.min(policy.shape.max_hops).saturating_sub(1),
         visited: Vec::new(),
         have: Vec::new(),
+        no_warm_legs: policy.refuse_warm_legs,
     })
 }
 

@@ -90,6 +90,8 @@ pub enum PeerMisbehaved {
     Truncated,
     #[error("the peer closed the connection")]
     Closed,
+    #[error("the client closed the leg and asked for nothing")]
+    NeverAsked,
     #[error("the client left: {}{}", .0.code, .0.text.as_deref().map(|text| format!(": {text}")).unwrap_or_default())]
     Aborted(Abort),
     #[error("the path ended without its receipt")]
@@ -163,7 +165,13 @@ impl Error {
     pub fn is_peers_last_word(&self) -> bool {
         matches!(
             self,
-            Self::Fault(_) | Self::Peer(PeerMisbehaved::Io(_) | PeerMisbehaved::Alert(_) | PeerMisbehaved::Aborted(_))
+            Self::Fault(_)
+                | Self::Peer(
+                    PeerMisbehaved::Io(_)
+                        | PeerMisbehaved::Alert(_)
+                        | PeerMisbehaved::NeverAsked
+                        | PeerMisbehaved::Aborted(_)
+                )
         )
     }
 
@@ -213,7 +221,7 @@ impl PeerMisbehaved {
             Self::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => Reason::Reset,
             Self::Io(_) | Self::Truncated | Self::Unreceipted => Reason::Truncated,
             Self::Unaudited => Reason::BindingLevel,
-            Self::Closed | Self::Aborted(_) => Reason::Cancelled,
+            Self::Closed | Self::NeverAsked | Self::Aborted(_) => Reason::Cancelled,
             Self::Frame(_) | Self::Wire(_) | Self::Order { .. } | Self::Protocol(_) => Reason::Protocol,
             Self::Open(error) => error.reason(),
             Self::ClientProof(error) => error.reason(),

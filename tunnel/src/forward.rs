@@ -13,6 +13,7 @@ use inclavared_config::Target;
 use crate::appraise::{Admitted, Due, PathCheck, PathContext};
 use crate::connect::terminal_kind;
 use crate::error::{Error, PeerMisbehaved, Refused};
+use crate::have::Held;
 use crate::leg::Leg;
 use crate::node::Node;
 use crate::open::{Asked, OpenedPath};
@@ -129,6 +130,8 @@ impl Behind {
             evidence,
             own: facts.own.as_ref().map(|own| own.key.kid()),
             open: asked.digest,
+            // Nothing is left out of a chain that goes forward.
+            held: Held::default(),
         };
         let check = PathCheck { context, trailer: trailer.clone(), due: Due::Forward };
         let binding = asked.open.binding;

@@ -1,6 +1,6 @@
 //! The hop key in service: made, attested and replaced while handshakes go on.
 //!
-//! A new key serves new handshakes every ten minutes. A leg keeps the identity with which it was made, and signs its
+//! A new key serves new handshakes every ten minutes (`hop_key`). A leg keeps the identity with which it was made, and signs its
 //! records with it, for as long as it lives.
 
 use std::collections::HashMap;
@@ -19,9 +19,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
 use crate::error::Error;
-
-/// How long a key serves new handshakes.
-pub const ROTATION: Duration = Duration::from_secs(10 * 60);
 
 /// How long a certificate is valid: a rotation that fails for a while keeps the old key until then.
 /// `PROTOCOL.md` section 6 refuses more than an hour.
@@ -219,7 +216,7 @@ mod tests {
         let (service, attester) = service(now);
         let kid = service.current(now).unwrap().key.kid();
         attester.1.store(true, Ordering::Relaxed);
-        let error = service.rotate(now.plus(ROTATION)).unwrap_err();
+        let error = service.rotate(now.plus(Duration::from_secs(600))).unwrap_err();
         assert!(error.to_string().contains("told to fail"), "{error}");
         assert_eq!(service.current(now.plus(LIFETIME - Duration::from_secs(1))).unwrap().key.kid(), kid);
         assert!(matches!(service.current(now.plus(LIFETIME)), Err(Error::Internal(_))));

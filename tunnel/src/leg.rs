@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use inclavared_attest::certificate::PeerCertificate;
 use inclavared_attest::path::{Abort, Fault, TlsParameters};
 use inclavared_attest::{KeyId, LegId, Reason};
@@ -13,7 +14,7 @@ use crate::frame::{ALPN, Frame, FrameKind};
 use crate::identity::HopIdentity;
 use crate::relay::{Link, Sink, Source};
 use crate::socket::Socket;
-use crate::tls::Established;
+use crate::tls::{Established, Opener, Sealer};
 use rustls::AlertDescription;
 
 /// How long a peer has to take our last words.
@@ -74,10 +75,20 @@ impl Leg {
         Self { tls: Some(Box::new(facts)), ..Self::pki(socket, established) }
     }
 
+    /// A leg that speaks frames, from its parts.
+    pub fn framed(socket: Socket, opener: Opener, sealer: Sealer, unread: BytesMut, facts: TlsFacts) -> Self {
+        let mut leg = Self::joined(socket, opener, sealer, unread, true);
+        leg.tls = Some(Box::new(facts));
+        leg
+    }
+
     /// A leg of which no more is known than that its handshake ended well.
     pub fn pki(socket: Socket, established: Established) -> Self {
         let Established { opener, sealer, unread, alpn, .. } = established;
-        let framed = alpn.as_deref() == Some(ALPN);
+        Self::joined(socket, opener, sealer, unread, alpn.as_deref() == Some(ALPN))
+    }
+
+    fn joined(socket: Socket, opener: Opener, sealer: Sealer, unread: BytesMut, framed: bool) -> Self {
         let socket = Rc::new(socket);
         let link = Rc::<Link>::default();
         let source = Source::tls(Rc::clone(&socket), Rc::clone(&link), opener, unread, framed);

@@ -11,6 +11,7 @@ use inclavared_attest::{KeyId, OpenDigest, RecordDigest, Timestamp};
 use crate::appraise::{Due, PathCheck, PathContext};
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::frame::{Frame, FrameKind};
+use crate::have::Held;
 use crate::leg::{Leg, out_of_order};
 use crate::node::Node;
 
@@ -31,7 +32,8 @@ impl OpenedPath {
     }
 }
 
-/// The client's half up to PREVIEW: appraises the server, asks for the path, verifies all of it.
+/// The client's half up to PREVIEW: appraises the server, asks for the path, verifies all of it. `have` of `open` is filled
+/// in here.
 pub async fn open_path(
     node: &Node,
     leg: &mut Leg,
@@ -42,8 +44,9 @@ pub async fn open_path(
     let facts = leg.tls.as_ref().ok_or_else(|| Error::Internal("a path over a plain leg".to_owned()))?;
     let peer = facts.peer.as_ref().ok_or(Refused::NoEvidence)?;
     let evidence = node.verifier.genuine(peer).await?;
-    let payload = open.encode();
-    let context = PathContext {
+    let held = node.verifier.seen.hold(peer.kid, &evidence, &*node.verifier.appraiser);
+    let payload = Open { have: held.digests(), ..open.clone() }.encode();
+    let mut context = PathContext {
         policy: Arc::clone(policy),
         nonce: open.nonce,
         leg: facts.leg.id,
@@ -51,11 +54,15 @@ pub async fn open_path(
         evidence,
         own: facts.leg.client,
         open: Open::digest(&payload),
+        held,
     };
     leg.send(FrameKind::Open, &payload).await?;
     let preview = leg.expect(FrameKind::Preview, "the PREVIEW", limit).await?.payload;
     let check = PathCheck { context: context.clone(), trailer: preview.clone(), due: Due::Preview };
     let path = Arc::new(node.verifier.path(check).await?);
+    node.verifier.seen.note(&path);
+    // From here on the path has what it needs.
+    context.held = Held::default();
     Ok(OpenedPath { path, preview, context, binding: open.binding })
 }
 

@@ -27,9 +27,10 @@ use crate::blocking::BlockingPool;
 use crate::connection::Report;
 use crate::error::Error;
 use crate::handshake::{self, PkiError};
-use crate::identity::{IdentityService, ROTATION, Role};
+use crate::identity::{IdentityService, Role};
 use crate::node::{Gates, Node, Pki, RouteState, Service};
 use crate::quoting::{OneAtATime, Quoter};
+use crate::warm::{self, Pool};
 use crate::workload::Workload;
 
 /// How soon a rotation that failed is tried again.
@@ -129,12 +130,14 @@ fn node_with(
         .map_err(|source| StartError::Thread { what: "pool of threads", source })?;
     let Appraisal { appraiser, collateral } = appraisal;
     let turns = Arc::new(Semaphore::new(APPRAISED_AGAIN));
-    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, turns };
+    let seen = Arc::default();
+    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, turns, seen };
     let node = Node {
         provider: handshake::provider(tls),
         verifier,
         deadlines: deadlines.clone(),
         gates: Gates::new(limits),
+        draining: watch::Sender::new(false),
         ended,
     };
     Ok((node, blocking))
@@ -219,6 +222,7 @@ impl Process {
         self.stop.send_replace(Phase::Draining);
         let end = std::time::Instant::now() + self.drain;
         let gates = Arc::clone(&self.snapshot.load().node);
+        gates.draining.send_replace(true);
         while gates.gates.connections.taken() > 0 && std::time::Instant::now() < end && !hurry() {
             thread::park_timeout(DRAIN_STEP);
         }
@@ -281,7 +285,8 @@ fn routes(
             let pki = Pki::load(route, &node.provider)
                 .map_err(|source| StartError::Pki { route: route.name.clone(), source })?;
             let quoter = quoter.clone().filter(|_| identity.is_some());
-            Ok(Arc::new(RouteState { route: route.clone(), identity, quoter, pki, serves }))
+            let warm = route.warm.filter(|_| matches!(serves, Service::Target)).map(Pool::new);
+            Ok(Arc::new(RouteState { route: route.clone(), identity, quoter, warm, pki, serves }))
         })
         .collect()
 }
@@ -327,6 +332,9 @@ fn worker(
             for identity in current.routes.iter().filter_map(|route| route.identity.clone()) {
                 tokio::task::spawn_local(rotate(Arc::clone(&current.node), identity));
             }
+            for route in current.routes.iter().filter(|route| route.warm.is_some()) {
+                tokio::task::spawn_local(warm::keep(Arc::clone(&current.node), Arc::clone(route), is_down.clone()));
+            }
         }
         drop(current);
         let _ = ready.send(Ok(()));
@@ -339,17 +347,18 @@ fn worker(
 
 /// Replaces a hop key in time; a failure is said and tried again, and the old key serves until it expires.
 async fn rotate(node: Arc<Node>, identity: Arc<IdentityService>) {
-    let mut wait = ROTATION;
+    let life = node.deadlines.hop_key;
+    let mut wait = life;
     loop {
         tokio::time::sleep(wait).await;
         let service = Arc::clone(&identity);
         let limit = node.deadlines.quote;
         let made = node.verifier.pool.run("a quote", limit, move || service.rotate(Timestamp::now())).await;
         wait = match made.and_then(|made| made) {
-            Ok(()) => ROTATION,
+            Ok(()) => life,
             Err(error) => {
                 tracing::error!(error = error.one_line(), "no new hop key; the old one serves until it expires");
-                RETRY
+                RETRY.min(life)
             }
         };
     }

@@ -25,6 +25,8 @@ pub struct Statement {
     session: SessionId,
     upstream: Upstream,
     binding: Binding,
+    /// Blobs that the client holds: the PREVIEW goes without them. Empty once it is made.
+    have: Vec<Digest>,
     /// Of the preview, once it is signed.
     preview: Option<RecordDigest>,
     /// Of the newest record, or of the one that is being made.
@@ -49,6 +51,7 @@ impl Statement {
             session: open.nonce.session(),
             upstream: Upstream { leg: facts.id, peer: facts.client, open: digest, tls },
             binding: open.binding,
+            have: open.have.clone(),
             preview: None,
             seq: 0,
         }
@@ -67,14 +70,16 @@ impl Statement {
     /// The PREVIEW's payload: our record before those from below, which have been verified.
     pub fn preview(&mut self, below: &Below, fresh: Option<Fresh>) -> Result<Vec<u8>, Error> {
         let (downstream, below, peer) = match below {
-            Below::Path(opened) => (opened.as_downstream(), Some(decode(&opened.preview, None)?), None),
+            Below::Path(opened) => (opened.as_downstream(), Some(decode(&opened.preview, Some(&opened.path))?), None),
             Below::End(end) => (end.downstream.clone(), None, end.evidence.clone()),
         };
         let (quote, quoted) = apart(fresh);
         let record = self.sign(Stage::Preview, self.seq, quote, downstream, depth(below.as_ref()))?;
         self.preview = Some(record.digest());
         let evidence: Arc<[u8]> = self.identity.certificate.evidence().blob().into();
-        Ok(on_top(record, below, peer.into_iter().chain(quoted).chain([evidence])).encode())
+        let has = std::mem::take(&mut self.have);
+        let trailer = on_top(record, below, peer.into_iter().chain(quoted).chain([evidence]));
+        Ok(trailer.encode_without(&|name| has.contains(name)))
     }
 
     /// The digest that START has to name.

@@ -101,6 +101,8 @@ checks! {
     Appraisal = "appraisal", EvidenceForm;
     Policy = "policy", Unknown;
     BindingLevel = "binding level", BindingLevel;
+    /// The policy refuses legs that stood ready before the path was asked for.
+    WarmLeg = "age of the leg below", BindingLevel;
     FreshForm = "form of the fresh quote", EvidenceForm;
     FreshKey = "key in the fresh quote", Binding;
     FreshNonce = "nonce of the fresh quote", Freshness;

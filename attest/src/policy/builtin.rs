@@ -34,6 +34,7 @@ impl Policy {
             max_evidence_age: Duration::from_secs(3600),
             max_path_age: Duration::from_secs(3600),
             binding: Binding::Key,
+            refuse_warm_legs: false,
         }
     }
 

@@ -24,8 +24,8 @@ impl Policy {
     }
 
     fn encode(&self, e: &mut Out) -> Done {
-        // Left out where nobody is asked for a name: the digests of policies from before it stay what they were.
-        e.map(11 + u64::from(self.named.is_some()))?;
+        // Left out where they demand nothing: the digests of policies from before them stay what they were.
+        e.map(11 + u64::from(self.refuse_warm_legs) + u64::from(self.named.is_some()))?;
         e.u8(1)?.u8(FORM)?;
         e.u8(2)?.bool(self.allow_simulated)?;
         e.u8(3)?.bool(self.danger_allow_null)?;
@@ -57,6 +57,9 @@ impl Policy {
             Binding::KeyAudit => 1,
             Binding::Quote => 2,
         })?;
+        if self.refuse_warm_legs {
+            e.u8(12)?.bool(true)?;
+        }
         if let Some(named) = &self.named {
             e.u8(13)?.array(2)?;
             array(e, &named.authorities, |e, authority| e.bytes(authority).map(drop))?;

@@ -43,6 +43,8 @@ pub struct Policy {
     /// A path that lives longer than this without a fresh quote ends.
     pub max_path_age: Duration,
     pub binding: Binding,
+    /// Refuses paths with a leg that stood ready before the path was asked for (`PROTOCOL.md` section 3).
+    pub refuse_warm_legs: bool,
 }
 
 /// Where a hop stands in its path.

@@ -78,6 +78,7 @@ impl Chain {
                 ttl: 8 - i as u8,
                 visited: chain.hops.iter().map(|hop| hop.key.kid()).collect(),
                 have: vec![],
+                no_warm_legs: false,
             };
             let leg = LegId(Digest::of(&[&open.encode()[..], key.spki()].concat()));
             let attester = attester.clone();
@@ -151,6 +152,7 @@ impl Chain {
                 open: OpenDigest::of(&next.open),
                 binding: self.binding,
                 next: record.digest(),
+                warm_ms: None,
             },
             _ => self.end.clone(),
         };

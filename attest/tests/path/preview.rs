@@ -167,6 +167,27 @@ fn what_a_hop_says_of_the_one_below_has_to_be_so() {
 }
 
 #[test]
+fn a_leg_that_stood_ready_is_the_policys_matter() {
+    let chain = chain(3);
+    let warm = |record: &mut Record| {
+        if let Downstream::Attested { warm_ms, .. } = &mut record.downstream {
+            *warm_ms = Some(1500);
+        }
+    };
+    let strict = Policy { refuse_warm_legs: true, ..policy() };
+    assert!(verify(&chain, &chain.preview(), &strict).is_ok());
+    for hop in 1..=2 {
+        let preview = chain.preview_with(&at(hop, warm));
+        let path = verify(&chain, &preview, &policy()).unwrap();
+        let found = &path.hops[usize::from(hop) - 1].downstream;
+        assert!(matches!(found, Downstream::Attested { warm_ms: Some(1500), .. }), "{found:?}");
+        let error = verify(&chain, &preview, &strict).unwrap_err();
+        assert_refused(&error, Some(hop), Check::WarmLeg, Reason::BindingLevel);
+        assert!(error.found.contains("1500 ms"), "{error}");
+    }
+}
+
+#[test]
 fn a_record_signed_by_another_key_is_refused() {
     let chain = chain(1);
     let hop = &chain.hops[0];

@@ -41,6 +41,7 @@ impl World {
             pool,
             limit: LIMIT,
             turns: Arc::new(Semaphore::new(1)),
+            seen: Arc::default(),
         };
         Self { platform, now, service, verifier, _threads: threads }
     }

@@ -114,6 +114,7 @@ impl ChainHop {
             ttl: 8,
             visited: vec![],
             have: vec![],
+            no_warm_legs: false,
         };
         let leg = LegId(Digest::of(key.spki()));
         Self { role: role.to_owned(), evidence, leg, open: open.encode(), key }
@@ -186,6 +187,7 @@ impl Chain {
                 open: OpenDigest::of(&next.open),
                 binding: Binding::Key,
                 next: record.digest(),
+                warm_ms: None,
             },
             _ => self.end.clone(),
         };

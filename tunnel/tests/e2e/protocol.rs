@@ -28,9 +28,9 @@ use crate::program::PATIENCE;
 
 /// A verifier of simulated evidence, in this process.
 pub(crate) struct Client {
-    node: Node,
+    pub(crate) node: Node,
     attestation: Attestation,
-    policy: Arc<Policy>,
+    pub(crate) policy: Arc<Policy>,
     runtime: Runtime,
     _blocking: Runtime,
 }
@@ -85,7 +85,12 @@ impl Client {
 
     /// Opens a path and verifies its PREVIEW.
     pub(crate) fn open(&self, leg: &mut Leg) -> Result<OpenedPath, Error> {
-        let open = Open {
+        self.run(open_path(&self.node, leg, &self.policy, &self.asking(), PATIENCE))
+    }
+
+    /// What an OPEN asks for if nothing is said about it.
+    pub(crate) fn asking(&self) -> Open {
+        Open {
             versions: vec![VERSION],
             nonce: Nonce::generate().unwrap(),
             binding: self.policy.binding,
@@ -94,8 +99,8 @@ impl Client {
             ttl: 8,
             visited: Vec::new(),
             have: Vec::new(),
-        };
-        self.run(open_path(&self.node, leg, &self.policy, &open, PATIENCE))
+            no_warm_legs: false,
+        }
     }
 
     pub(crate) fn start(&self, leg: &mut Leg, path: &OpenedPath) {
@@ -125,7 +130,7 @@ impl Client {
     }
 
     /// Nothing here waits longer than [`PATIENCE`].
-    fn run<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(async { tokio::time::timeout(PATIENCE, Box::pin(work)).await.expect("in time") })
     }
 }
