@@ -70,7 +70,7 @@ struct ServerArgs {
     /// Hand the bytes to a plain server, in place of the greeting
     #[arg(long, value_name = "ADDRESS")]
     xfer: Option<String>,
-    /// Tell the plain server who is connected and what was verified, before the stream (v2)
+    /// Tell the plain server who is connected, and what was verified
     #[arg(long, value_name = "VERSION", requires = "xfer", value_parser = ["v2"])]
     proxy_protocol: Option<String>,
     /// Print the version
