@@ -16,7 +16,7 @@ use crate::appraise::Admitted;
 use crate::close::{Below, Closed, Closing, Ending};
 use crate::connect::{dial, server_name, terminal_kind};
 use crate::error::{Error, PeerMisbehaved, Refused};
-use crate::forward::{self, Behind};
+use crate::forward::{self, Behind, Judged};
 use crate::frame::FrameKind;
 use crate::handshake::{self, ClientCertificate, Speaks};
 use crate::identity::HopIdentity;
@@ -101,7 +101,7 @@ async fn run(
     let live = Live::new(node, route.quoter.as_ref(), statement, &below, (&client, &server));
     let closing = Closing { node, below: &below, live: &live };
     let standing =
-        Standing::new((behind.into_judged(), route.route.upstream.policy()), (&below, route.route.downstream.policy()));
+        Standing::new((behind, route.route.upstream.policy()), (&below, route.route.downstream.policy()));
     let refused = std::pin::pin!(standing.until_refused(&node.verifier, changes));
     let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times, refused).await;
     report.counters = counters;
@@ -169,10 +169,10 @@ async fn client_is_known(
     route: &RouteState,
     client: &Leg,
     speaks: Speaks,
-) -> Result<Option<Admitted>, Error> {
+) -> Result<Option<Box<Admitted>>, Error> {
     match (&route.route.upstream, client.tls.as_ref().and_then(|facts| facts.peer.as_ref())) {
         (Upstream::Mutual { policy }, Some(peer)) => {
-            node.verifier.admit(peer, policy, speaks == Speaks::Bytes).await.map(Some)
+            node.verifier.admit(peer, policy, speaks == Speaks::Bytes).await.map(|known| Some(Box::new(known)))
         }
         (Upstream::Mutual { .. }, None) => Err(Refused::NoEvidence.into()),
         _ => Ok(None),
@@ -183,7 +183,7 @@ async fn client_is_known(
 struct Opened {
     server: Leg,
     below: Below,
-    behind: Behind,
+    behind: Judged,
     statement: Option<Statement>,
 }
 
@@ -192,7 +192,7 @@ async fn open(
     route: &RouteState,
     client: &mut Leg,
     speaks: Speaks,
-    known: Option<Admitted>,
+    known: Option<Box<Admitted>>,
     source: Option<IpAddr>,
 ) -> Result<Opened, Error> {
     match speaks {
@@ -240,7 +240,7 @@ async fn open_for_path(
         }
         (Err(error), None) => return Err(error),
     };
-    Ok(Opened { server, below, behind, statement: Some(statement) })
+    Ok(Opened { server, below, behind: behind.into_judged(), statement: Some(statement) })
 }
 
 /// Our own quotes at level `quote`, made while the path below is opened: over our side of the leg above, and over that of
@@ -289,7 +289,7 @@ async fn open_for_bytes(
     node: &Node,
     route: &RouteState,
     client: &Leg,
-    known: Option<Admitted>,
+    known: Option<Box<Admitted>>,
     source: Option<IpAddr>,
 ) -> Result<Opened, Error> {
     let _permit = node.gates.openings.turn_within(source, node.deadlines.opening_turn).await?;
@@ -304,7 +304,7 @@ async fn open_for_bytes(
         upstream => Behind::without_frames(client, known, upstream.policy()),
     };
     let server = join(node, route, server, &below, (client, &behind), shown).await?;
-    Ok(Opened { server, below, behind, statement: None })
+    Ok(Opened { server, below, behind: behind.into_judged(), statement: None })
 }
 
 /// What lies below: its leg, unless it is dialled at START, and what our record says of it.

@@ -68,7 +68,7 @@ impl Behind {
     }
 
     /// A client that speaks no frames. `admitted` is what the route's policy made of its evidence, if it has one.
-    pub fn without_frames(leg: &Leg, admitted: Option<Admitted>, policy: Option<&Arc<Policy>>) -> Self {
+    pub fn without_frames(leg: &Leg, admitted: Option<Box<Admitted>>, policy: Option<&Arc<Policy>>) -> Self {
         let Some((facts, peer)) = leg.tls.as_ref().and_then(|facts| Some((facts, facts.peer.as_ref()?))) else {
             return Self::begins(TerminalKind::Plain);
         };
@@ -83,7 +83,7 @@ impl Behind {
                     collateral: admitted.appraised.collateral,
                     ..unjudged
                 };
-                (downstream, Judged::Client(Box::new(admitted)))
+                (downstream, Judged::Client(admitted))
             }
             _ => (unjudged, Judged::Nothing),
         };
