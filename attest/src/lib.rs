@@ -17,6 +17,7 @@ pub mod platform;
 pub mod policy;
 pub mod quote;
 mod reason;
+pub mod reference;
 pub mod sim;
 mod time;
 

@@ -19,7 +19,7 @@ pub(crate) fn read_name_rule(policy: &Table<'_>) -> Option<NameRule> {
     if let Some(ca) = table.required("ca", remedy)
         && let Some(file) = ca.filled_text(remedy)
     {
-        let file = table.folder().join(file);
+        let file = table.beside(&file);
         match std::fs::read(&file).map_err(|error| error.to_string()) {
             Ok(pem) => match authorities(&pem) {
                 Ok(certificates) => read = certificates,

@@ -62,6 +62,11 @@ impl Config {
         if collateral.danger_allow_plain_http {
             warnings.push("collateral: services may be asked over plain http".to_owned());
         }
+        if let Some(admin) = self.admin
+            && !admin.ip().is_loopback()
+        {
+            warnings.push(format!("admin: {admin} tells anybody who reaches it how connections end"));
+        }
         for (name, policy) in used {
             warnings.extend(policy_warnings(policy).map(|what| format!("policy `{name}`: {what}")));
             let needed = [
@@ -132,6 +137,7 @@ fn policy_line(policy: &Policy) -> String {
             None => "any genuine platform".to_owned(),
         },
         IdentityRule::Platforms(ids) => format!("{} platform(s)", ids.len()),
+        IdentityRule::ConfigIds(ids) => format!("{} CONFIGID(s)", ids.len()),
     };
     format!("{}: {measurements}; {identity}; up to {} hops", policy.name, policy.shape.max_hops)
 }

@@ -61,6 +61,7 @@ pub async fn serve(node: Arc<Node>, route: Arc<RouteState>, socket: Socket, sour
     };
     report.result = run(&node, &route, socket, source, begun, &mut report).await;
     report.lasted = begun.elapsed();
+    node.metrics.ended(&report);
     (node.ended)(&report);
     drop(permit);
 }
@@ -100,8 +101,7 @@ async fn run(
     let times = times(node, path.as_deref());
     let live = Live::new(node, route.quoter.as_ref(), statement, &below, (&client, &server));
     let closing = Closing { node, below: &below, live: &live };
-    let standing =
-        Standing::new((behind, route.route.upstream.policy()), (&below, route.route.downstream.policy()));
+    let standing = Standing::new((behind, route.route.upstream.policy()), (&below, route.route.downstream.policy()));
     let refused = std::pin::pin!(standing.until_refused(&node.verifier, changes));
     let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times, refused).await;
     report.counters = counters;

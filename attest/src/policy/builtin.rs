@@ -78,6 +78,7 @@ impl TcbPolicy {
             ]),
             grace: Duration::ZERO,
             refused_advisories: BTreeSet::new(),
+            allowed_advisories: None,
             allow_smt: true,
             allow_dynamic_platform: true,
             allow_cached_keys: true,

@@ -102,7 +102,8 @@ fn record(path: Verification, out: Option<&Path>, overwrite: bool, name: &str) -
         }
     };
     let Verification { target, policy, .. } = party.path();
-    let recording = Recording { name, address: &target.to_string(), at: Timestamp::now(), policy };
+    let recording =
+        Recording { name, address: &target.to_string(), at: Timestamp::now(), operator: None, key: None, policy };
     let text = report::recorded(&verified, &recording);
     let Some(out) = out else {
         write!(std::io::stdout(), "{text}")?;

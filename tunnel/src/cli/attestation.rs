@@ -5,8 +5,10 @@ use std::str::FromStr;
 
 use inclavared_attest::appraise::TcbStatus;
 use inclavared_attest::evidence::Tee;
-use inclavared_attest::policy::Policy;
-use inclavared_config::{AttesterKind, CollateralOptions, KindError, SimSettings, VerifierKind, load_policy};
+use inclavared_attest::policy::{Field, FieldValue, Policy};
+use inclavared_config::{
+    AttesterKind, CollateralOptions, KindError, SIM_FIELDS, SimSettings, VerifierKind, file_and_name, load_policy,
+};
 
 use super::Mistakes;
 use crate::collateral::Endpoint;
@@ -28,6 +30,9 @@ pub(super) struct AttestationArgs {
     /// Asked for collateral [default: as QCNL says, or Intel]
     #[arg(long, value_name = "URL")]
     collateral_service: Vec<String>,
+    /// Asked for AMD's certificates [default: AMD's key service]
+    #[arg(long, value_name = "URL")]
+    amd_service: Vec<String>,
     /// Collateral in a file, where no service is reached
     #[arg(long, value_name = "FILE")]
     collateral_bundle: Option<PathBuf>,
@@ -48,7 +53,7 @@ struct SimArgs {
     /// Stands for the code: measurements are derived from it
     #[arg(long, value_name = "WORD")]
     sim_label: Option<String>,
-    /// sgx or tdx [default: sgx]
+    /// sgx, tdx or snp [default: sgx]
     #[arg(long, value_name = "TEE")]
     sim_tee: Option<String>,
     /// 64 hexadecimal digits
@@ -66,6 +71,9 @@ struct SimArgs {
     /// 96 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     sim_mrtd: Option<String>,
+    /// Another field of the quote: configid, xfam, mrowner, ...; repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
+    sim_field: Vec<String>,
     /// A TCB status: UpToDate, OutOfDate, ...
     #[arg(long, value_name = "STATUS")]
     sim_tcb: Option<String>,
@@ -75,6 +83,9 @@ struct SimArgs {
     /// A debug enclave or TD
     #[arg(long)]
     sim_debug: bool,
+    /// Of snp: the host hands out no certificates
+    #[arg(long)]
+    sim_no_certificates: bool,
 }
 
 /// What the flags mean.
@@ -124,7 +135,10 @@ impl AttestationArgs {
     fn collateral(&self, mistakes: &mut Mistakes) -> CollateralOptions {
         let services = read_services("--collateral-service", &self.collateral_service, mistakes);
         let services = (!services.is_empty()).then_some(services);
-        CollateralOptions { services, bundle: self.collateral_bundle.clone(), ..CollateralOptions::default() }
+        let amd_services = read_amd_services("--amd-service", &self.amd_service, mistakes);
+        let amd_services = (!amd_services.is_empty()).then_some(amd_services);
+        let bundle = self.collateral_bundle.clone();
+        CollateralOptions { services, amd_services, bundle, ..CollateralOptions::default() }
     }
 
     /// The flags that decide something and were typed: a configuration file says all of that itself.
@@ -135,6 +149,7 @@ impl AttestationArgs {
             ("--policy", self.policy.is_some()),
             ("--platform", self.platform.is_some()),
             ("--collateral-service", !self.collateral_service.is_empty()),
+            ("--amd-service", !self.amd_service.is_empty()),
             ("--collateral-bundle", self.collateral_bundle.is_some()),
         ];
         flags.into_iter().filter_map(|(flag, typed)| typed.then_some(flag)).chain(self.sim.typed()).collect()
@@ -151,19 +166,23 @@ impl SimArgs {
             ("--sim-isvprodid", self.sim_isvprodid.is_some()),
             ("--sim-isvsvn", self.sim_isvsvn.is_some()),
             ("--sim-mrtd", self.sim_mrtd.is_some()),
+            ("--sim-field", !self.sim_field.is_empty()),
             ("--sim-tcb", self.sim_tcb.is_some()),
             ("--sim-machine", self.sim_machine.is_some()),
             ("--sim-debug", self.sim_debug),
+            ("--sim-no-certificates", self.sim_no_certificates),
         ];
         flags.into_iter().filter_map(|(flag, typed)| typed.then_some(flag)).collect()
     }
 
     fn settings(&self, mistakes: &mut Mistakes) -> SimSettings {
         let mut sim = SimSettings { label: self.sim_label.clone(), debug: self.sim_debug, ..SimSettings::default() };
+        sim.certificates = !self.sim_no_certificates;
         match self.sim_tee.as_deref() {
             None | Some("sgx") => (),
             Some("tdx") => sim.tee = Tee::Tdx,
-            Some(other) => mistakes.add("--sim-tee", format!("`{other}` is not simulated"), "write sgx or tdx"),
+            Some("snp") => sim.tee = Tee::SevSnp,
+            Some(other) => mistakes.add("--sim-tee", format!("`{other}` is not simulated"), "write sgx, tdx or snp"),
         }
         sim.mrenclave = read_hex("--sim-mrenclave", self.sim_mrenclave.as_deref(), mistakes);
         sim.mrsigner = read_hex("--sim-mrsigner", self.sim_mrsigner.as_deref(), mistakes);
@@ -173,23 +192,72 @@ impl SimArgs {
         sim.isv_prod_id = read("--sim-isvprodid", &self.sim_isvprodid, number, mistakes).unwrap_or(sim.isv_prod_id);
         sim.isv_svn = read("--sim-isvsvn", &self.sim_isvsvn, number, mistakes).unwrap_or(sim.isv_svn);
         sim.tcb = read::<TcbStatus>("--sim-tcb", &self.sim_tcb, tcb_remedy, mistakes).unwrap_or(sim.tcb);
+        for text in &self.sim_field {
+            sim.fields.extend(read_field(text, sim.tee, mistakes));
+        }
         sim.machine = self.sim_machine.clone().unwrap_or(sim.machine);
         let unused: &[&str] = match sim.tee {
-            Tee::Tdx => &["--sim-mrenclave", "--sim-mrsigner", "--sim-isvprodid", "--sim-isvsvn"],
-            _ => &["--sim-mrtd"],
+            Tee::Tdx => {
+                &["--sim-mrenclave", "--sim-mrsigner", "--sim-isvprodid", "--sim-isvsvn", "--sim-no-certificates"]
+            }
+            Tee::SevSnp => &["--sim-mrenclave", "--sim-mrsigner", "--sim-isvprodid", "--sim-isvsvn", "--sim-mrtd"],
+            _ => &["--sim-mrtd", "--sim-no-certificates"],
         };
         for flag in self.typed().iter().filter(|flag| unused.contains(flag)) {
-            let other = if sim.tee == Tee::Tdx { "tdx" } else { "sgx" };
+            let other = match sim.tee {
+                Tee::Tdx => "tdx",
+                Tee::SevSnp => "snp",
+                _ => "sgx",
+            };
             mistakes.add(flag, format!("a simulated {other} has no such value"), "leave it out, or change `--sim-tee`");
         }
         sim
     }
 }
 
+/// `NAME=HEX`, or `NAME=NUMBER` where the field is a number.
+fn read_field(text: &str, tee: Tee, mistakes: &mut Mistakes) -> Option<(Field, FieldValue)> {
+    let known = || SIM_FIELDS.iter().filter(|field| field.tee() == tee);
+    let names: Vec<_> = known().map(|field| field.name()).collect();
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    let Some(field) = known().find(|field| field.name() == name) else {
+        let what = format!("`{name}` is no such field of the TEE that is simulated");
+        mistakes.add("--sim-field", what, format!("write NAME=VALUE, with one of {}", names.join(", ")));
+        return None;
+    };
+    let (read, remedy) = match field.width() {
+        Some(width) => {
+            let read = hex::decode(value).ok().filter(|bytes| bytes.len() == width);
+            (read.map(FieldValue::Bytes), format!("write {name}= and {} hexadecimal digits", 2 * width))
+        }
+        None => {
+            let read = value.parse::<u16>().ok();
+            (
+                read.map(|number| FieldValue::Number(number.into())),
+                format!("write {name}= and a number from 0 to 65535"),
+            )
+        }
+    };
+    if read.is_none() {
+        mistakes.add("--sim-field", format!("`{value}` is no value of `{name}`"), remedy);
+    }
+    read.map(|value| (*field, value))
+}
+
 /// URLs of collateral services.
 pub(super) fn read_services(flag: &str, urls: &[String], mistakes: &mut Mistakes) -> Vec<String> {
     for url in urls {
         if let Err(error) = Endpoint::parse(url) {
+            mistakes.add(flag, error.to_string(), "");
+        }
+    }
+    urls.to_vec()
+}
+
+/// URLs of services with AMD's interface.
+pub(super) fn read_amd_services(flag: &str, urls: &[String], mistakes: &mut Mistakes) -> Vec<String> {
+    for url in urls {
+        if let Err(error) = Endpoint::parse_amd(url) {
             mistakes.add(flag, error.to_string(), "");
         }
     }
@@ -240,10 +308,7 @@ fn kind<T: FromStr<Err = KindError>>(flag: &str, text: &str, mistakes: &mut Mist
 
 /// `FILE` or `FILE#NAME`. What comes after the last `#` is a name only if it can be one.
 pub(super) fn read_policy(text: &str, mistakes: &mut Mistakes) -> Option<Policy> {
-    let (file, name) = match text.rsplit_once('#') {
-        Some((file, name)) if !file.is_empty() && !name.contains('/') => (file, Some(name)),
-        _ => (text, None),
-    };
+    let (file, name) = file_and_name(text);
     match load_policy(Path::new(file), name) {
         Ok(policy) => Some(policy),
         Err(errors) => {

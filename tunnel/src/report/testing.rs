@@ -47,7 +47,10 @@ pub(super) fn policy() -> Policy {
 
 /// What `path` passes, and hardly another.
 pub(super) fn pinned(path: &Path) -> Policy {
-    let text = recorded(path, &Recording { name: "pinned", address: "tcp://h:1", at: NOW, policy: &policy() });
+    let text = recorded(
+        path,
+        &Recording { name: "pinned", address: "tcp://h:1", at: NOW, operator: None, key: None, policy: &policy() },
+    );
     parse_policy("values.toml", &text, None).unwrap()
 }
 
@@ -198,7 +201,12 @@ impl Chain {
             depth: (self.hops.len() - i - 1) as u8,
             seq,
             iat_ms: NOW.0 * 1000,
-            own: Own { spki: hop.key.spki().to_vec(), evidence: hop.evidence.digest(), fresh: None },
+            own: Own {
+                spki: hop.key.spki().to_vec(),
+                evidence: hop.evidence.digest(),
+                fresh: None,
+                endorsements: None,
+            },
             upstream: Upstream {
                 leg: hop.leg,
                 peer: i.checked_sub(1).map(|above| self.hops[above].key.kid()),
