@@ -10,22 +10,23 @@ use inclavared_attest::policy::{Binding, Policy, TerminalKind};
 use inclavared_attest::{RecordDigest, Timestamp};
 use inclavared_config::{Downstream as Side, Legacy, ProxyProtocol, Upstream};
 use tokio::net::UnixStream;
+use tokio::sync::oneshot;
 
 use crate::appraise::Admitted;
 use crate::close::{Below, Closed, Closing, Ending};
 use crate::connect::{dial, server_name, terminal_kind};
 use crate::error::{Error, PeerMisbehaved, Refused};
-use crate::forward::{self, Behind};
+use crate::forward::{self, Behind, Judged};
 use crate::frame::FrameKind;
 use crate::handshake::{self, ClientCertificate, Speaks};
 use crate::identity::HopIdentity;
 use crate::leg::Leg;
 use crate::live::Live;
 use crate::node::{Node, RouteState, Service};
-use crate::open::{Asked, open_path, receive_start, start_path, while_client_waits};
+use crate::open::{Asked, open_path_and_tell, receive_start, start_path, while_client_waits};
 use crate::permits::Permit;
 use crate::proxy_protocol;
-use crate::quoting::Pending;
+use crate::quoting::{Fresh, Leaf, Pending};
 use crate::reappraise::Standing;
 use crate::relay::{self, Broken, Outcome, Times};
 use crate::socket::Socket;
@@ -140,7 +141,7 @@ async fn begin(node: &Node, route: &RouteState, socket: Socket, source: Option<I
         opened.preview = Default::default();
     }
     let (above, under) = (route.route.upstream.policy(), route.route.downstream.policy());
-    let standing = Standing::new((behind.into_judged(), above), (&below, under));
+    let standing = Standing::new((behind, above), (&below, under));
     Ok(Box::new(Joined { client, server, below, statement, standing, disclose }))
 }
 
@@ -183,10 +184,10 @@ async fn client_is_known(
     route: &RouteState,
     client: &Leg,
     speaks: Speaks,
-) -> Result<Option<Admitted>, Error> {
+) -> Result<Option<Box<Admitted>>, Error> {
     match (&route.route.upstream, client.tls.as_ref().and_then(|facts| facts.peer.as_ref())) {
         (Upstream::Mutual { policy }, Some(peer)) => {
-            node.verifier.admit(peer, policy, speaks == Speaks::Bytes).await.map(Some)
+            node.verifier.admit(peer, policy, speaks == Speaks::Bytes).await.map(|known| Some(Box::new(known)))
         }
         (Upstream::Mutual { .. }, None) => Err(Refused::NoEvidence.into()),
         _ => Ok(None),
@@ -197,7 +198,7 @@ async fn client_is_known(
 struct Opened {
     server: Leg,
     below: Below,
-    behind: Behind,
+    behind: Judged,
     statement: Option<Statement>,
 }
 
@@ -206,7 +207,7 @@ async fn open(
     route: &RouteState,
     client: &mut Leg,
     speaks: Speaks,
-    known: Option<Admitted>,
+    known: Option<Box<Admitted>>,
     source: Option<IpAddr>,
 ) -> Result<Opened, Error> {
     match speaks {
@@ -231,20 +232,15 @@ async fn open_for_path(
     let turn = node.gates.openings.turn_within(source, node.deadlines.opening_turn);
     let _permit = while_client_waits(client, turn).await?;
     let mut statement = Statement::new(Arc::clone(&own), &route.route.role, &asked.open, asked.digest, &leg);
-    let quote = match asked.open.binding {
-        Binding::Quote => Some(route.quoter()?.ask(statement.preview_leaf())?),
-        Binding::Key | Binding::KeyAudit => None,
+    let (told, leg_below) = oneshot::channel();
+    let quotes = own_quotes(route, asked.open.binding, statement.preview_leaf(), leg_below);
+    let path = Box::pin(below(node, route, Some((&asked, told)), Some(&own)));
+    let cascade = async { tokio::try_join!(path, quotes) };
+    let ((server, below), (fresh, shown)) = while_client_waits(client, cascade).await?;
+    let shown = match shown {
+        Some(shown) => Some(shown),
+        None => quote_for_start(route, server.as_ref(), &below)?,
     };
-    // Our quote is made while the path below is opened.
-    let quote = async {
-        match quote {
-            Some(quote) => quote.done().await.map(Some),
-            None => Ok(None),
-        }
-    };
-    let cascade = async { tokio::try_join!(Box::pin(below(node, route, Some(&asked), Some(&own))), quote) };
-    let ((server, below), fresh) = while_client_waits(client, cascade).await?;
-    let shown = quote_for_start(route, server.as_ref(), &below)?;
     let preview = statement.preview(&below, fresh)?;
     client.send_within(FrameKind::Preview, &preview, "taking the PREVIEW", node.deadlines.preview_to_start).await?;
     let started = Box::pin(started(node, route, client, &asked, statement.preview_digest())).await;
@@ -259,7 +255,28 @@ async fn open_for_path(
         }
         (Err(error), None) => return Err(error),
     };
-    Ok(Opened { server, below, behind, statement: Some(statement) })
+    Ok(Opened { server, below, behind: behind.into_judged(), statement: Some(statement) })
+}
+
+/// Our own quotes at level `quote`, made while the path below is opened: over our side of the leg above, and over that of
+/// the leg below. It is one, unless that leg stood ready before it was known what it is for.
+async fn own_quotes(
+    route: &RouteState,
+    binding: Binding,
+    preview: Leaf,
+    leg_below: oneshot::Receiver<Leaf>,
+) -> Result<(Option<Fresh>, Option<Pending>), Error> {
+    if binding != Binding::Quote {
+        return Ok((None, None));
+    }
+    let quoter = route.quoter()?;
+    match leg_below.await {
+        Ok(leaf) => {
+            let [preview, shown] = quoter.ask_all([preview, leaf])?;
+            Ok((Some(preview.done().await?), Some(shown)))
+        }
+        Err(_) => Ok((Some(quoter.ask(preview)?.done().await?), None)),
+    }
 }
 
 /// START, and what it shows of the path behind the client.
@@ -287,7 +304,7 @@ async fn open_for_bytes(
     node: &Node,
     route: &RouteState,
     client: &Leg,
-    known: Option<Admitted>,
+    known: Option<Box<Admitted>>,
     source: Option<IpAddr>,
 ) -> Result<Opened, Error> {
     let _permit = node.gates.openings.turn_within(source, node.deadlines.opening_turn).await?;
@@ -302,16 +319,17 @@ async fn open_for_bytes(
         upstream => Behind::without_frames(client, known, upstream.policy()),
     };
     let server = join(node, route, server, &below, (client, &behind), shown).await?;
-    Ok(Opened { server, below, behind, statement: None })
+    Ok(Opened { server, below, behind: behind.into_judged(), statement: None })
 }
 
 /// What lies below: its leg, unless it is dialled at START, and what our record says of it.
 async fn below(
     node: &Node,
     route: &RouteState,
-    asked: Option<&Asked>,
+    asked: Option<(&Asked, oneshot::Sender<Leaf>)>,
     own: Option<&Arc<HopIdentity>>,
 ) -> Result<(Option<Leg>, Below), Error> {
+    let (asked, told) = asked.unzip();
     let (policy, show) = match (&route.serves, &route.route.downstream) {
         (Service::InProcess(_), _) => return Ok((None, Below::End(TerminalKind::Workload.into()))),
         (Service::Target, Side::Plain) => {
@@ -336,6 +354,8 @@ async fn below(
     };
     // Before the dial: where no hop may follow, none is called.
     let mut open = ask()?;
+    // A leg that stands ready may take this path, and only then is it known which: nobody waits for that.
+    let told = told.filter(|_| route.warm.is_none());
     if route.warm.is_some() {
         let limit = opening_limit(node, &open);
         if let Some((leg, opened)) = open_warm(node, route, identity.as_ref(), policy, &open, limit).await? {
@@ -352,7 +372,13 @@ async fn below(
         return Ok((Some(leg), Below::End(end)));
     }
     let limit = opening_limit(node, &open);
-    match open_path(node, &mut leg, policy, &open, limit).await {
+    let tell = |leg: &Leg, open| {
+        if let (Some(told), Some(leaf)) = (told, forward::leaf(leg, open)) {
+            // Who is not at level `quote` does not listen.
+            let _ = told.send(leaf);
+        }
+    };
+    match open_path_and_tell(node, &mut leg, policy, &open, limit, tell).await {
         Ok(opened) => Ok((Some(leg), Below::Path(opened))),
         Err(error) => {
             leg.abort(error.reason(), "the path was refused").await;

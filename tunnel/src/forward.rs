@@ -7,7 +7,7 @@ use bytes::Bytes;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::path::{AttestedPeer, Downstream, Own, Path, PeerVerdict, Record, Stage, Upstream};
 use inclavared_attest::policy::{Binding, Policy, TerminalKind};
-use inclavared_attest::{Digest, SessionId, Timestamp};
+use inclavared_attest::{Digest, OpenDigest, SessionId, Timestamp};
 use inclavared_config::Target;
 
 use crate::appraise::{Admitted, Due, PathCheck, PathContext};
@@ -68,7 +68,7 @@ impl Behind {
     }
 
     /// A client that speaks no frames. `admitted` is what the route's policy made of its evidence, if it has one.
-    pub fn without_frames(leg: &Leg, admitted: Option<Admitted>, policy: Option<&Arc<Policy>>) -> Self {
+    pub fn without_frames(leg: &Leg, admitted: Option<Box<Admitted>>, policy: Option<&Arc<Policy>>) -> Self {
         let Some((facts, peer)) = leg.tls.as_ref().and_then(|facts| Some((facts, facts.peer.as_ref()?))) else {
             return Self::begins(TerminalKind::Plain);
         };
@@ -83,7 +83,7 @@ impl Behind {
                     collateral: admitted.appraised.collateral,
                     ..unjudged
                 };
-                (downstream, Judged::Client(Box::new(admitted)))
+                (downstream, Judged::Client(admitted))
             }
             _ => (unjudged, Judged::Nothing),
         };
@@ -190,13 +190,16 @@ impl Behind {
     }
 }
 
-/// At level `quote`, a fresh quote over our own side of the leg below. It is made while the client looks at the PREVIEW.
+/// What a fresh quote over our own side of the leg below has to cover.
+pub fn leaf(leg: &Leg, open: OpenDigest) -> Option<Leaf> {
+    let facts = leg.tls.as_ref()?;
+    Some(Leaf::of_client(facts.own.as_ref()?, facts.leg.id, open))
+}
+
+/// At level `quote`, that quote. It is made while the client looks at the PREVIEW.
 pub fn quote(quoter: Option<&Quoter>, leg: &Leg, opened: &OpenedPath) -> Result<Option<Pending>, Error> {
-    let own = leg.tls.as_ref().and_then(|facts| Some((facts.leg.id, facts.own.as_ref()?)));
-    match (own, quoter, opened.binding) {
-        (Some((leg, own)), Some(quoter), Binding::Quote) => {
-            quoter.ask(Leaf::of_client(own, leg, opened.context.open)).map(Some)
-        }
+    match (leaf(leg, opened.context.open), quoter, opened.binding) {
+        (Some(leaf), Some(quoter), Binding::Quote) => quoter.ask(leaf).map(Some),
         _ => Ok(None),
     }
 }

@@ -41,6 +41,18 @@ pub async fn open_path(
     open: &Open,
     limit: Duration,
 ) -> Result<OpenedPath, Error> {
+    open_path_and_tell(node, leg, policy, open, limit, |_, _| ()).await
+}
+
+/// [`open_path`], that tells of its OPEN before it is sent: what rests on it can be made meanwhile.
+pub async fn open_path_and_tell(
+    node: &Node,
+    leg: &mut Leg,
+    policy: &Arc<Policy>,
+    open: &Open,
+    limit: Duration,
+    tell: impl FnOnce(&Leg, OpenDigest),
+) -> Result<OpenedPath, Error> {
     let facts = leg.tls.as_ref().ok_or_else(|| Error::Internal("a path over a plain leg".to_owned()))?;
     let peer = facts.peer.as_ref().ok_or(Refused::NoEvidence)?;
     let evidence = node.verifier.genuine(peer).await?;
@@ -56,6 +68,7 @@ pub async fn open_path(
         open: Open::digest(&payload),
         held,
     };
+    tell(leg, context.open);
     leg.send(FrameKind::Open, &payload).await?;
     let preview = leg.expect(FrameKind::Preview, "the PREVIEW", limit).await?.payload;
     let check = PathCheck { context: context.clone(), trailer: preview.clone(), due: Due::Preview };

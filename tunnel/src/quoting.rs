@@ -100,9 +100,20 @@ impl Quoter {
 
     /// Puts a leaf in line for the next quote. Does not block.
     pub fn ask(&self, leaf: Leaf) -> Result<Pending, Error> {
-        let (answer, waiting) = oneshot::channel();
+        self.ask_all([leaf]).map(|[pending]| pending)
+    }
+
+    /// Puts leaves in line together: those of one key are under one quote, if it has room.
+    pub fn ask_all<const N: usize>(&self, leaves: [Leaf; N]) -> Result<[Pending; N], Error> {
+        let limit = self.0.limit;
+        let until = Instant::now() + limit;
         let mut queue = self.0.queue();
-        queue.put(leaf, answer)?;
+        let mut waiting = Vec::with_capacity(N);
+        for leaf in leaves {
+            let (answer, receiver) = oneshot::channel();
+            queue.put(leaf, answer)?;
+            waiting.push(Pending { answer: receiver, until, limit });
+        }
         if !queue.busy {
             let shared = Arc::clone(&self.0);
             if let Err(error) = self.0.pool.spawn(move || shared.rounds()) {
@@ -112,8 +123,8 @@ impl Quoter {
             }
             queue.busy = true;
         }
-        let limit = self.0.limit;
-        Ok(Pending { answer: waiting, until: Instant::now() + limit, limit })
+        drop(queue);
+        Ok(waiting.try_into().expect("one for each leaf"))
     }
 }
 

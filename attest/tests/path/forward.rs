@@ -15,6 +15,8 @@ use crate::chain::{Chain, evidence, peer_of, raw};
 use crate::preview::{assert_refused, at};
 use crate::world::{NOW, WORLD, policy};
 
+type Lie = fn(&mut Record);
+
 /// Three hops behind a client, which begin with a verifier that shows no evidence. The first is the client.
 fn chain() -> Chain {
     let mut chain = Chain::new(NOW, &WORLD.attesters(3));
@@ -63,7 +65,7 @@ fn both_accept_what_is_right() {
 #[test]
 fn each_lie_is_refused_by_its_check_in_both() {
     let chain = chain();
-    let lies: [(Check, Reason, fn(&mut Record)); 6] = [
+    let lies: [(Check, Reason, Lie); 6] = [
         (Check::Session, Reason::Freshness, |r| r.session = Nonce::from_bytes([1; 32]).session()),
         (Check::Leg, Reason::PathChain, |r| r.upstream.leg = LegId::from_bytes([1; 32])),
         (Check::Peer, Reason::PathChain, |r| r.upstream.peer = Some(KeyId::from_bytes([1; 32]))),
@@ -90,10 +92,11 @@ fn records_of_another_kind_session_or_place_do_not_pass() {
         // A preview of the same legs: what a server says does not stand for what a client says.
         let preview = chain.preview().encode();
         assert_refused(&verify(&chain, &preview).unwrap_err(), None, Check::TrailerKind, Reason::Protocol);
-        let posed = chain.forward_with(&at(2, |record| record.stage = Stage::Preview));
-        let refs: Vec<_> = posed.records().iter().collect();
-        let bytes = raw(Kind::Forward, &refs, &blobs[..3]);
-        assert_refused(&verify(&chain, &bytes).unwrap_err(), Some(2), Check::RecordKind, Reason::PathForm);
+        let mut posed = right.records()[0].record().clone();
+        posed.stage = Stage::Preview;
+        let posed = posed.sign(&chain.hops[0].key).unwrap();
+        let bytes = raw(Kind::Forward, &[&posed, &right.records()[1], &right.records()[2]], &blobs[..3]);
+        assert_refused(&verify(&chain, &bytes).unwrap_err(), Some(1), Check::RecordKind, Reason::PathForm);
         // Shown on another leg: the whole of another session.
         let error = verify(&chain, &other.forward().encode()).unwrap_err();
         assert_refused(&error, Some(1), Check::Key, Reason::PathChain);
@@ -141,7 +144,7 @@ fn evidence_is_judged_by_one_and_named_by_the_other() {
     assert!(joined(&chain, &bytes).is_ok());
     // Evidence of another key is a forgery, and no judgement.
     let thief = HopKey::generate().unwrap();
-    let mut stolen = chain.clone();
+    let mut stolen = chain;
     stolen.hops[1].key = Arc::new(thief);
     let bytes = stolen.forward().encode();
     assert_refused(&joined(&stolen, &bytes).unwrap_err(), Some(2), Check::EvidenceKey, Reason::Binding);

@@ -70,8 +70,8 @@ struct ServerArgs {
     /// Hand the bytes to a plain server, in place of the greeting
     #[arg(long, value_name = "ADDRESS")]
     xfer: Option<String>,
-    /// Tell the plain server who is connected and what was verified, before the stream (v2)
-    #[arg(long, value_name = "VERSION", requires = "xfer", value_parser = ["v2"])]
+    /// Tell the plain server who is connected, and what was verified (v2)
+    #[arg(long, value_name = "VERSION", requires = "xfer", value_parser = ["v2"], hide_possible_values = true)]
     proxy_protocol: Option<String>,
     /// Print the version
     #[arg(long, action = clap::ArgAction::Version)]

@@ -166,7 +166,7 @@ enum Command {
         /// The first hop (tcp:// or unix://)
         #[arg(long, value_name = "URL", default_value = DEFAULT_ADDRESS)]
         addr: String,
-        /// Send an empty stream through it, too: the workload judges who asks, and all hops sign a receipt
+        /// Send an empty stream through it, too: the workload judges who asks
         #[arg(long)]
         start: bool,
         /// Print JSON, also for a failure
