@@ -9,7 +9,7 @@ use inclavared_attest::policy::Policy;
 
 use crate::document::{Table, Value};
 use crate::pki::{read_pki_downstream, read_pki_upstream};
-use crate::policy::{NAME_REMEDY, find_policy, is_name};
+use crate::policy::{NAME_REMEDY, find_policy, for_callers, is_name};
 use crate::{GENUINE_ONLY, Listen, PkiDownstream, PkiUpstream, Target};
 
 /// One way through the process.
@@ -24,13 +24,22 @@ pub struct Route {
     /// What this hop calls itself in its evidence and records (`ingress`, `relay`, `workload`).
     pub role: String,
     pub legacy: Legacy,
-    /// How many hops may follow, this one included. Invariant: 1 to 16.
+    /// How many hops may follow this one. Invariant: 1 to 16.
     pub ttl: u8,
     /// Tells clients without evidence, too, what was expected of a refused hop. That gives away reference values.
     pub disclose_expected: bool,
+    /// What is said to a plain target before the stream. Invariant: `None` where the target is attested.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Legs to the target that stand ready for paths to come. Invariant: `None` where the target shows no evidence, and
     /// where its policy refuses such legs.
     pub warm: Option<WarmLegs>,
+}
+
+/// How a plain target learns who is connected, and what was verified of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProxyProtocol {
+    /// The binary form, with a field of ours (docs/OPERATIONS.md).
+    V2,
 }
 
 /// How many legs stand ready, and for how long.
@@ -49,7 +58,7 @@ pub enum Upstream {
     Plain,
     /// TLS with this process's evidence; the client needs none.
     Attested,
-    /// TLS with evidence both ways; the client's is appraised under this policy.
+    /// TLS with evidence both ways; the client's is appraised under this policy, and the path behind it judged.
     Mutual { policy: Arc<Policy> },
     /// TLS with a certificate of an ordinary PKI, for clients that know nothing of evidence.
     Pki(PkiUpstream),
@@ -126,6 +135,15 @@ impl Downstream {
     }
 }
 
+impl ProxyProtocol {
+    /// The word in configuration and on the command line.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+        }
+    }
+}
+
 impl Legacy {
     pub fn label(self) -> &'static str {
         match self {
@@ -168,6 +186,7 @@ fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<
     let ttl = table.get("ttl").and_then(|v| v.integer(1..=MAX_TTL.into())).unwrap_or(DEFAULT_TTL);
     let warm = table.get("warm").and_then(|v| read_warm(&v, downstream.as_ref()));
     let disclose_expected = table.get("disclose_expected").and_then(|v| v.flag()).unwrap_or(false);
+    let proxy_protocol = table.get("proxy_protocol").and_then(|v| v.word(&[("v2", ProxyProtocol::V2)]));
     table.finish();
     if let (Some(upstream), Some(downstream)) = (&upstream, &downstream)
         && (upstream, downstream) == (&Upstream::Plain, &Downstream::Plain)
@@ -182,6 +201,13 @@ fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<
     {
         table.mistake_at("xfer", "this is what the route itself listens on", "name the next hop or the workload");
     }
+    if proxy_protocol.is_some() && downstream.as_ref().is_some_and(|side| side.policy().is_some()) {
+        table.mistake_at(
+            "proxy_protocol",
+            "the target is attested, and takes no PROXY protocol",
+            "leave it out, or write it at the last hop, whose `downstream` is plain or has a PKI's certificate",
+        );
+    }
     let (upstream, downstream) = (upstream?, downstream?);
     Some(Route {
         name: name?,
@@ -193,6 +219,7 @@ fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<
         legacy: legacy.unwrap_or_default(),
         ttl,
         disclose_expected,
+        proxy_protocol,
         warm,
     })
 }
@@ -229,7 +256,7 @@ fn read_upstream(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, A
             side.value.mistake("a policy, and the client shows no evidence that it could judge", remedy);
             None
         }
-        (Tls::Mutual, policy) => Some(Upstream::Mutual { policy: policy?? }),
+        (Tls::Mutual, policy) => Some(Upstream::Mutual { policy: for_callers(policy??) }),
         (Tls::Pki, _) => side.pki.map(Upstream::Pki),
     }
 }

@@ -15,7 +15,8 @@ use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised, Collatera
 use inclavared_attest::certificate::PeerCertificate;
 use inclavared_attest::evidence::{Endorsements, Evidence, EvidenceTag};
 use inclavared_attest::path::{
-    Challenge, Counters, Expects, FirstLeg, Nonce, Path, PathError, PathInput, TrailerLimits, verify_path,
+    Challenge, Counters, Expects, FirstLeg, MAX_HOPS, Nonce, Path, PathError, PathInput, TrailerLimits, join_path,
+    verify_path,
 };
 use inclavared_attest::policy::{HopPlace, PathEnd, Policy, Verdict};
 use inclavared_attest::{EvidenceDigest, KeyId, LegId, OpenDigest, Reason, Timestamp};
@@ -320,6 +321,8 @@ pub struct PathCheck {
 #[derive(Clone, Debug)]
 pub enum Due {
     Preview,
+    /// The path behind a client.
+    Forward,
     /// `path` is the newest state of it.
     Refresh {
         path: Arc<Path>,
@@ -336,16 +339,26 @@ impl PathCheck {
         TrailerLimits { hops: self.context.policy.shape.max_hops, ..TrailerLimits::DEFAULT }
     }
 
+    /// Whether the records join; what they speak of is not judged, and the policy not asked.
+    pub fn join(&self) -> Result<Path, PathError> {
+        self.input(TrailerLimits { hops: MAX_HOPS, ..TrailerLimits::DEFAULT }, join_path)
+    }
+
     fn run(&self, appraiser: &dyn Appraise) -> Result<Path, PathError> {
-        let PathContext { policy, nonce, leg, spki, evidence, own, open, held } = &self.context;
+        self.input(self.limits(), |input| verify_path(input, &self.context.policy, appraiser))
+    }
+
+    fn input<T>(&self, limits: TrailerLimits, judge: impl FnOnce(&PathInput<'_>) -> T) -> T {
+        let PathContext { nonce, leg, spki, evidence, own, open, held, .. } = &self.context;
         let expects = match &self.due {
             Due::Preview => Expects::Preview,
+            Due::Forward => Expects::Forward,
             Due::Refresh { path, challenge } => Expects::Refresh { path, challenge: challenge.as_ref() },
             Due::Final { path, counters } => Expects::Final { path, counters: *counters },
         };
-        let input = PathInput {
+        judge(&PathInput {
             trailer: &self.trailer,
-            limits: self.limits(),
+            limits,
             expects,
             nonce: *nonce,
             leg: FirstLeg { id: *leg, spki, evidence: evidence.blob() },
@@ -353,8 +366,7 @@ impl PathCheck {
             open: *open,
             now: Timestamp::now(),
             known: &|name| held.blob(name),
-        };
-        verify_path(&input, policy, appraiser)
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use inclavared_attest::certificate::PeerCertificate;
-use inclavared_attest::path::{Abort, Fault};
+use inclavared_attest::path::{Abort, Fault, TlsParameters};
 use inclavared_attest::{KeyId, LegId, Reason};
 
 use crate::error::{Error, PeerMisbehaved};
@@ -52,6 +52,13 @@ pub struct LegFacts {
     pub group: u16,
     pub alpn: Option<Vec<u8>>,
     pub sni: Option<String>,
+}
+
+impl LegFacts {
+    /// What the handshake agreed on.
+    pub(crate) fn parameters(&self) -> TlsParameters {
+        TlsParameters { suite: self.suite, group: self.group, alpn: self.alpn.clone().unwrap_or_default() }
+    }
 }
 
 impl Leg {

@@ -67,7 +67,9 @@ pub async fn open_path(
 }
 
 /// The client's last word before data: everything that the path rests on is checked against the clock again.
-pub async fn start_path(leg: &mut Leg, opened: &OpenedPath) -> Result<(), Error> {
+///
+/// `forward` shows what is behind this process, where it shows evidence of its own.
+pub async fn start_path(leg: &mut Leg, opened: &OpenedPath, forward: Option<Vec<u8>>) -> Result<(), Error> {
     if !opened.path.is_current(Timestamp::now()) {
         return Err(Error::PathAge);
     }
@@ -79,7 +81,7 @@ pub async fn start_path(leg: &mut Leg, opened: &OpenedPath) -> Result<(), Error>
         ),
         None => None,
     };
-    let start = Start { record: opened.path.hops[0].record, client_proof: proof, forward: None };
+    let start = Start { record: opened.path.hops[0].record, client_proof: proof, forward };
     leg.expect_nothing("nothing before the START")?;
     leg.send(FrameKind::Start, &start.encode()).await
 }
@@ -111,13 +113,14 @@ fn early(stir: Result<Frame, Error>) -> Error {
     stir.map_or_else(|error| error, |frame| out_of_order(&frame, "nothing before the PREVIEW", true))
 }
 
-/// Waits for START, and checks that it names the record that we showed, and whose key the client holds.
+/// Waits for START, and checks that it names the record that we showed, and whose key the client holds. Gives what the
+/// client shows of the path behind it, unread.
 pub async fn receive_start(
     leg: &mut Leg,
     asked: &Asked,
     shown: Option<RecordDigest>,
     limit: Duration,
-) -> Result<(), Error> {
+) -> Result<Option<Bytes>, Error> {
     let frame = leg.expect(FrameKind::Start, "the START", limit).await?;
     let start = Start::decode(&frame.payload)?;
     if Some(start.record) != shown {
@@ -128,5 +131,5 @@ pub async fn receive_start(
     {
         start.verify_client(&peer.spki, facts.leg.id, asked.digest).map_err(PeerMisbehaved::ClientProof)?;
     }
-    Ok(())
+    Ok(start.forward.map(Bytes::from))
 }

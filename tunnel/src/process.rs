@@ -3,6 +3,7 @@
 //! One current-thread runtime a worker, so that a connection never leaves its core; appraisal and quoting have a
 //! bounded pool of threads of their own.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -11,11 +12,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
 use inclavared_attest::attester::Attester;
-use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen, Route, TlsSettings};
+use inclavared_attest::named::NamingKey;
+use inclavared_config::{Attestation, Config, Deadlines, IdentityFiles, Limits, Listen, Route, TlsSettings};
 use rustls::crypto::CryptoProvider;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
+use zeroize::Zeroizing;
 
 use crate::accept::{Bound, Shared, accept};
 use crate::appraise::{APPRAISED_AGAIN, Verifier};
@@ -49,6 +52,12 @@ pub enum StartError {
     },
     #[error("route `{route}`")]
     Pki { route: String, source: PkiError },
+    #[error("[identity]: {file}")]
+    Naming {
+        file: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("route `{route}` cannot listen on {address}")]
     Bind {
         route: String,
@@ -247,6 +256,7 @@ fn routes(
     let quoter = attester
         .as_ref()
         .map(|attester| Quoter::new(Arc::clone(attester), node.verifier.pool.clone(), node.deadlines.quote));
+    let naming = config.identity.as_ref().map(naming).transpose()?;
     config
         .routes
         .iter()
@@ -262,9 +272,11 @@ fn routes(
                         config_digest: config.digest,
                     };
                     let service =
-                        IdentityService::start(Arc::clone(attester), role, Timestamp::now()).map_err(|source| {
-                            StartError::Identity { route: route.name.clone(), source: Box::new(source) }
-                        })?;
+                        IdentityService::start_named(Arc::clone(attester), role, naming.clone(), Timestamp::now())
+                            .map_err(|source| StartError::Identity {
+                                route: route.name.clone(),
+                                source: Box::new(source),
+                            })?;
                     Some(Arc::new(service))
                 }
                 _ => None,
@@ -277,6 +289,14 @@ fn routes(
             Ok(Arc::new(RouteState { route: route.clone(), identity, quoter, warm, pki, serves }))
         })
         .collect()
+}
+
+/// What names every hop key of the process.
+fn naming(files: &IdentityFiles) -> Result<Arc<NamingKey>, StartError> {
+    let failed = |file: &Path, source| StartError::Naming { file: file.display().to_string(), source };
+    let read = |file: &Path| std::fs::read(file).map_err(|error| failed(file, error.into()));
+    let (chain, key) = (read(&files.cert)?, Zeroizing::new(read(&files.key)?));
+    NamingKey::from_pem(&chain, &key).map(Arc::new).map_err(|error| failed(&files.cert, error.into()))
 }
 
 fn worker(

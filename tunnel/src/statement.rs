@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use inclavared_attest::path::{
-    Challenge, Downstream, FreshQuote, Kind, Open, Own, Path, Receipt, Record, SignedRecord, Stage, TlsParameters,
-    Trailer, TrailerLimits, Upstream,
+    Challenge, Downstream, FreshQuote, Kind, Open, Own, Path, Receipt, Record, SignedRecord, Stage, Trailer,
+    TrailerLimits, Upstream,
 };
 use inclavared_attest::policy::Binding;
 use inclavared_attest::{Digest, EvidenceDigest, OpenDigest, RecordDigest, SessionId};
@@ -44,8 +44,7 @@ pub struct Refreshing {
 impl Statement {
     /// `open` is what came on the leg `facts`, of which `identity` is the server.
     pub fn new(identity: Arc<HopIdentity>, role: &str, open: &Open, digest: OpenDigest, facts: &LegFacts) -> Self {
-        let tls =
-            TlsParameters { suite: facts.suite, group: facts.group, alpn: facts.alpn.clone().unwrap_or_default() };
+        let tls = facts.parameters();
         Self {
             identity,
             role: role.to_owned(),
@@ -136,14 +135,13 @@ impl Statement {
         downstream: Downstream,
         depth: u8,
     ) -> Result<SignedRecord, Error> {
-        let iat = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let record = Record {
             stage,
             role: self.role.clone(),
             session: self.session,
             depth,
             seq,
-            iat_ms: u64::try_from(iat.as_millis()).unwrap_or(u64::MAX),
+            iat_ms: now_ms(),
             own: Own {
                 spki: self.identity.key.spki().to_vec(),
                 evidence: self.identity.certificate.evidence().digest(),
@@ -156,7 +154,12 @@ impl Statement {
     }
 }
 
-fn apart(fresh: Option<Fresh>) -> (Option<FreshQuote>, Option<Arc<[u8]>>) {
+pub(crate) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn apart(fresh: Option<Fresh>) -> (Option<FreshQuote>, Option<Arc<[u8]>>) {
     fresh.map(|Fresh { quote, blob }| (quote, blob)).unzip()
 }
 
@@ -167,11 +170,15 @@ fn without_shown(trailer: &Trailer) -> Vec<u8> {
     trailer.encode_without(&|name| !fresh.contains(name))
 }
 
-fn depth(below: Option<&Trailer>) -> u8 {
+pub(crate) fn depth(below: Option<&Trailer>) -> u8 {
     below.map_or(0, |trailer| u8::try_from(trailer.records().len()).unwrap_or(u8::MAX))
 }
 
-fn on_top(record: SignedRecord, below: Option<Trailer>, evidence: impl IntoIterator<Item = Arc<[u8]>>) -> Trailer {
+pub(crate) fn on_top(
+    record: SignedRecord,
+    below: Option<Trailer>,
+    evidence: impl IntoIterator<Item = Arc<[u8]>>,
+) -> Trailer {
     match below {
         Some(mut trailer) => {
             trailer.prepend(record, evidence);
@@ -182,7 +189,7 @@ fn on_top(record: SignedRecord, below: Option<Trailer>, evidence: impl IntoItera
 }
 
 /// Reads a trailer that was verified a moment ago. `path` has the evidence that it leaves out.
-fn decode(bytes: &Bytes, path: Option<&Path>) -> Result<Trailer, Error> {
+pub(crate) fn decode(bytes: &Bytes, path: Option<&Path>) -> Result<Trailer, Error> {
     let known = |name: &EvidenceDigest| {
         let path = path?;
         let hop = path.hops.iter().map(|hop| &hop.evidence).chain(path.legacy.iter().map(|peer| &peer.evidence));

@@ -15,7 +15,7 @@ mod x509;
 
 pub use cmw::CmwError;
 pub use error::{CertificateError, IssueError};
-pub use issue::{HopCertificate, issue, issue_with_endorsements};
+pub use issue::{HopCertificate, issue, issue_named, issue_with_endorsements};
 pub use legacy::{LegacyCertificate, parse_legacy};
 pub use locate::EvidenceForm;
 pub(crate) use locate::locate_evidence;

@@ -16,8 +16,8 @@ pub const MAX_OPEN: usize = 4 * 1024;
 pub const MAX_HAVE: usize = 32;
 const MAX_VERSIONS: usize = 8;
 const MAX_ROUTE: usize = 255;
-/// A chain of `forward` records with its evidence is as long as a trailer may be.
-const MAX_START: usize = 512 * 1024;
+/// A chain of `forward` records with its evidence is as long as a trailer may be, and the client's proof goes with it.
+const MAX_START: usize = 320 * 1024;
 const MAX_CLIENT_PROOF: usize = 32 * 1024;
 /// Text in ABORT and FAULT, in bytes.
 pub(super) const MAX_TEXT: usize = 256;

@@ -98,7 +98,11 @@ impl Chain {
 
     /// The same chain as the workload sees it behind its client: the nearest hop first.
     pub(crate) fn forward(&self) -> Trailer {
-        self.build(&|_| Stage::Forward, 0, &untouched)
+        self.forward_with(&untouched)
+    }
+
+    pub(crate) fn forward_with(&self, spoil: &dyn Fn(u8, &mut Record)) -> Trailer {
+        self.build(&|_| Stage::Forward, 0, spoil)
     }
 
     pub(crate) fn refresh_with(

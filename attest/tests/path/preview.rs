@@ -494,7 +494,8 @@ fn an_error_names_hop_check_expected_and_found() {
     let error = refused(&chain, &at(2, |record| record.depth = 5));
     assert_eq!(error.to_string(), "hop 2: depth: expected 0, found 5");
     let fault = Fault::from(&error);
-    assert_eq!((fault.distance, fault.code, fault.text.as_deref()), (0, Reason::PathChain, Some("hop 2: depth")));
+    assert_eq!((fault.distance, fault.code, fault.text.as_deref()), (0, Reason::PathChain, Some("depth")));
+    assert_eq!(fault.hop, Some(2));
     assert_eq!((fault.expected.as_deref(), fault.found.as_deref()), (Some("0"), Some("5")));
     assert_eq!(Abort::from(&error), Abort { code: Reason::PathChain, text: Some("hop 2: depth".to_owned()) });
     let strict = Policy { allow_simulated: false, ..policy() };

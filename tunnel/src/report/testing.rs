@@ -47,7 +47,10 @@ pub(super) fn policy() -> Policy {
 
 /// What `path` passes, and hardly another.
 pub(super) fn pinned(path: &Path) -> Policy {
-    let text = recorded(path, &Recording { name: "pinned", address: "tcp://h:1", at: NOW, policy: &policy() });
+    let text = recorded(
+        path,
+        &Recording { name: "pinned", address: "tcp://h:1", at: NOW, operator: None, key: None, policy: &policy() },
+    );
     parse_policy("values.toml", &text, None).unwrap()
 }
 
