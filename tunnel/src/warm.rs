@@ -37,6 +37,9 @@ const AT_ONCE: usize = 8;
 /// A leg that its peer has closed is missed after this long at the latest.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// An OPEN and the end of the leg may cross for this long; what comes later is of the path.
+const AT_MOST_CROSSING: Duration = Duration::from_secs(1);
+
 /// A leg that was taken is replaced so much later: the path that took it goes first.
 const REFILL: Duration = Duration::from_millis(10);
 
@@ -80,13 +83,14 @@ pub async fn open_warm(
 ) -> Result<Option<(Leg, OpenedPath)>, Error> {
     let Some(pool) = route.warm.as_ref().filter(|_| !open.no_warm_legs) else { return Ok(None) };
     let Some((mut leg, age)) = pool.take(own.map(|own| own.key.kid())) else { return Ok(None) };
+    let asked = Instant::now();
     match open_path(node, &mut leg, policy, open, limit).await {
         Ok(mut opened) => {
             pool.served.fetch_add(1, Ordering::Relaxed);
             Arc::make_mut(&mut opened.path).warm = Some(age);
             Ok(Some((leg, opened)))
         }
-        Err(error) if is_of_the_leg(&error) => {
+        Err(error) if is_of_the_leg(&error) && asked.elapsed() < AT_MOST_CROSSING => {
             tracing::debug!(route = route.route.name, error = error.one_line(), "a leg that stood ready was gone");
             pool.lost.fetch_add(1, Ordering::Relaxed);
             Ok(None)

@@ -139,11 +139,11 @@ fn a_leg_is_looked_at_before_it_is_used() {
         let pool = world.pool();
 
         // Tickets are nothing; whatever the application's records hold is too much.
-        let _server = world.leg(&listener, 2).await;
+        let with_tickets = world.leg(&listener, 2).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(pool.weed(world.own()).lost, 0, "tickets end a leg");
         let (leg, _) = pool.take(world.own()).expect("the leg with tickets");
-        drop(leg);
+        drop((leg, with_tickets));
         assert!(pool.take(world.own()).is_none(), "a leg is taken twice");
 
         let mut server = world.leg(&listener, 0).await;
@@ -152,7 +152,7 @@ fn a_leg_is_looked_at_before_it_is_used() {
         world.loses_one().await;
         assert!(pool.take(world.own()).is_none());
 
-        let mut server = world.leg(&listener, 0).await;
+        server = world.leg(&listener, 0).await;
         server.shutdown().await.unwrap();
         world.loses_one().await;
 

@@ -48,9 +48,13 @@ fn warm_ms(path: &Value) -> Option<u64> {
 
 /// Attests until a path goes over a leg that stood ready.
 fn warm(world: &World, to: &Hop) -> Value {
+    warm_with(world, to, "")
+}
+
+fn warm_with(world: &World, to: &Hop, flags: &str) -> Value {
     let begun = Instant::now();
     loop {
-        let path = attested(world, to, "");
+        let path = attested(world, to, flags);
         if warm_ms(&path).is_some() {
             return path;
         }
@@ -84,6 +88,21 @@ fn each_carries_one_path_and_says_how_long_it_stood() {
     }
     for receipt in forward.receipts(6) {
         assert_eq!((&receipt["close"], &receipt["error"]), (&"complete".into(), &Value::Null), "{receipt:#}");
+    }
+}
+
+/// The fresh quote covers the verifier's nonce and the leg, however long that had stood.
+#[test]
+fn a_fresh_quote_binds_them_as_any_other() {
+    let world = World::new();
+    let workload = world.workload("--echo");
+    let relay = relay(&world, &workload.address, "warm = { size = 2 }", "");
+    filled(&relay);
+    let policy = world.policy("measurements = \"not-compared\"\nbinding = \"quote\"");
+    for _ in 0..2 {
+        let path = warm_with(&world, &relay, &format!("--policy {policy}"));
+        let bound: Vec<_> = path["hops"].as_array().unwrap().iter().map(|hop| hop["bound_by"].clone()).collect();
+        assert_eq!(bound, ["quote", "quote"], "{path:#}");
     }
 }
 
