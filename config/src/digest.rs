@@ -16,7 +16,8 @@ use crate::{Attestation, Downstream, PkiUpstream, Route, Upstream};
 
 /// H(dCBOR["inclavared/config", 1, attester, verifier, [route, ...]]), the routes in the order of their names.
 ///
-/// A route is [name, listen, target, [upstream, demand], [downstream, demand], role, legacy, ttl, disclose_expected]. A
+/// A route is [name, listen, target, [upstream, demand], [downstream, demand], role, legacy, ttl, disclose_expected, compat
+/// or null]. A
 /// demand is a policy digest, null, or, of a side with a PKI's certificates, what names the peers that are let in: of
 /// upstream [client_ca or null], of downstream [ca, server_name]. Files are named and their content is not covered: it
 /// changes with every renewal. There are no maps in it, so arrays of definite length are all that dCBOR asks for.
@@ -32,7 +33,7 @@ pub(crate) fn config_digest(attestation: &Attestation, routes: &[Route]) -> Conf
 }
 
 fn write_route(e: &mut Writer, route: &Route) -> Written {
-    e.array(9)?.str(&route.name)?.str(&route.listen.to_string())?.str(&route.target.to_string())?;
+    e.array(10)?.str(&route.name)?.str(&route.listen.to_string())?.str(&route.target.to_string())?;
     e.array(2)?.str(route.upstream.label())?;
     match &route.upstream {
         Upstream::Pki(PkiUpstream { client_ca: Some(ca), .. }) => e.array(1)?.str(&ca.to_string_lossy())?,
@@ -45,6 +46,10 @@ fn write_route(e: &mut Writer, route: &Route) -> Written {
         side => write_policy(e, side.policy())?,
     };
     e.str(&route.role)?.str(route.legacy.label())?.u8(route.ttl)?.bool(route.disclose_expected)?;
+    match route.compat {
+        Some(compat) => e.str(compat.label())?,
+        None => e.null()?,
+    };
     Ok(())
 }
 
@@ -110,6 +115,7 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
             ("downstream = \"plain\"", "downstream = \"plain\"\nlegacy = \"deny\""),
             ("downstream = \"plain\"", "downstream = \"plain\"\nttl = 2"),
             ("downstream = \"plain\"", "downstream = \"plain\"\ndisclose_expected = true"),
+            ("policy = \"p\" }", "policy = \"p\" }\ncompat = \"enclave-tls\""),
             ("upstream = \"attested\"", "upstream = { tls = \"pki\", cert = \"c\", key = \"k\" }"),
             ("upstream = \"attested\"", "upstream = { tls = \"pki\", cert = \"c\", key = \"k\", client_ca = \"a\" }"),
             ("downstream = \"plain\"", "downstream = { tls = \"pki\", ca = \"a\" }"),

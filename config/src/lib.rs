@@ -46,6 +46,6 @@ pub use mistake::{Errors, Mistake, Origin};
 pub use pki::{CertificateFiles, PkiDownstream, PkiUpstream};
 pub use policy::{GENUINE_ONLY, is_name, load_policy, parse_policy};
 pub use recorded::{RecordMeta, RecordedHop, render_recorded, render_recorded_path};
-pub use route::{Downstream, Legacy, Route, Upstream};
+pub use route::{Compat, Downstream, Legacy, Route, Upstream};
 pub use summary::{Summary, check};
 pub use tls::{Group, Suite, TlsSettings};

@@ -18,6 +18,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::pki_types::ServerName;
 use rustls::server::NoServerSessionStorage;
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -119,6 +120,25 @@ pub async fn accept(
     Ok((Leg::tls(socket, established, TlsFacts { leg, peer, own: Some(identity) }), speaks))
 }
 
+/// Accepts with a configuration that is fixed beforehand.
+pub(crate) async fn accept_with(
+    socket: &mut Socket,
+    config: Arc<ServerConfig>,
+    turns: &Semaphore,
+    limit: Duration,
+) -> Result<Established, Error> {
+    let handshake = async {
+        let mut received = BytesMut::new();
+        tls::read_client_hello(socket, &mut received).await.map_err(tls_error)?;
+        let _turn = turn(turns).await?;
+        tls::accept(socket, config, received).await.map_err(tls_error)
+    };
+    match within("the TLS handshake", limit, handshake).await {
+        Ok(established) => Ok(established),
+        Err(error) => Err(refusal_is_heard(socket, error).await),
+    }
+}
+
 /// A place among the handshakes in flight, for a client that has said something: who is silent holds none.
 async fn turn(turns: &Semaphore) -> Result<SemaphorePermit<'_>, Error> {
     turns.acquire().await.map_err(|_| Error::Shutdown)
@@ -160,6 +180,16 @@ fn facts(established: &Established, server: KeyId, client: Option<KeyId>) -> Leg
         alpn: established.alpn.clone(),
         sni: established.sni.clone(),
     }
+}
+
+/// One certificate, whatever the client offers, and none of the client's.
+pub(crate) fn config_with(provider: &Arc<CryptoProvider>, key: Arc<CertifiedKey>) -> Result<ServerConfig, Error> {
+    let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(config_error)?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(Fixed::new(key));
+    without_resumption(&mut config);
+    Ok(config)
 }
 
 fn server_config(

@@ -16,6 +16,8 @@ mod stream;
 
 mod certificates;
 mod clients;
+mod originals;
+mod rats;
 mod running;
 mod servers;
 mod stacks;

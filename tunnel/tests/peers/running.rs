@@ -43,7 +43,7 @@ impl Running {
     }
 
     pub(crate) fn end_input(&mut self) {
-        self.input = None;
+        (self.input, self.stdin) = (None, None);
     }
 
     /// Waits until it has ended by itself; its exit code.

@@ -401,10 +401,17 @@ pub(crate) fn programs() -> PathBuf {
 }
 
 /// A program in `PATH`, or where `.ci/run` installs those from PyPI.
-pub(crate) fn find(name: &str) -> Option<PathBuf> {
+pub(crate) fn find(name: &'static str) -> Option<PathBuf> {
+    find_all(&[name]).next()
+}
+
+/// Every program of one of these names, in that order of places.
+pub(crate) fn find_all(names: &[&'static str]) -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ci-python/bin");
-    std::env::split_paths(&path).chain([ours]).map(|folder| folder.join(name)).find(|file| file.is_file())
+    let folders: Vec<_> = std::env::split_paths(&path).chain([ours]).collect();
+    let files = folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name)));
+    files.filter(|file| file.is_file()).collect::<Vec<_>>().into_iter()
 }
 
 /// Says that a peer is not here. In CI that is a failure, unless `.ci/run` has said so itself.
