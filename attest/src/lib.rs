@@ -10,12 +10,14 @@ pub mod dcbor;
 mod digest;
 pub mod evidence;
 pub mod hop_key;
+pub mod named;
 pub mod offline;
 pub mod path;
 pub mod platform;
 pub mod policy;
 pub mod quote;
 mod reason;
+pub mod reference;
 pub mod sim;
 mod time;
 

@@ -60,6 +60,7 @@ fn measured(spec: &SimSpec) -> Policy {
         applies: Applies::Any,
         tees: [spec.tee()].into(),
         reference_values: vec![value],
+        demands: vec![],
         config_digest: Some(ConfigDigest::of(b"configuration")),
     };
     Policy {

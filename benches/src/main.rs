@@ -9,9 +9,12 @@ mod certs;
 mod compare;
 mod first_byte;
 mod load;
+mod opening;
 mod ours;
+mod paths;
 mod peers;
 mod proc;
+mod quotes;
 mod raw;
 mod sink;
 mod table;
@@ -35,6 +38,10 @@ enum Command {
     Compare(compare::Args),
     /// From a connect to the first byte over three hops: attested paths against plain TLS.
     FirstByte(first_byte::Args),
+    /// What a new path costs, by hops, known evidence and legs that stand ready; and paths a second by binding level.
+    Opening(opening::Args),
+    /// Many new paths at level `quote` from a platform that makes few quotes.
+    Quotes(quotes::Args),
     /// The server behind the proxies.
     #[command(hide = true)]
     Sink {
@@ -56,6 +63,8 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::FirstByte(args) => first_byte::run(&args),
+        Command::Opening(args) => opening::run(&args),
+        Command::Quotes(args) => quotes::run(&args),
         Command::Sink { listen, certs } => sink::run(listen, certs.as_deref()),
         Command::Load(args) => load::run(&args),
         Command::Ours { config } => ours::run(&config),

@@ -1,11 +1,13 @@
 //! Who makes this process's evidence, and whose evidence it can appraise.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use inclavared_attest::appraise::TcbStatus;
 use inclavared_attest::evidence::Tee;
+use inclavared_attest::policy::{Field, FieldValue};
 
 use crate::CollateralOptions;
 use crate::collateral::read_collateral;
@@ -36,6 +38,8 @@ pub struct SimSettings {
     pub isv_svn: u16,
     pub mrtd: Option<[u8; 48]>,
     pub rtmr: [Option<[u8; 48]>; 4],
+    /// Everything else that a quote can say (see [`SIM_FIELDS`]). Invariant: fields of `tee`.
+    pub fields: BTreeMap<Field, FieldValue>,
     pub debug: bool,
     /// The state of the platform that the quotes are to show.
     pub tcb: TcbStatus,
@@ -54,6 +58,7 @@ impl Default for SimSettings {
             isv_svn: 1,
             mrtd: None,
             rtmr: [None; 4],
+            fields: BTreeMap::new(),
             debug: false,
             tcb: TcbStatus::UpToDate,
             machine: "machine".into(),
@@ -126,6 +131,22 @@ kinds! {
     Auto = "auto",
 }
 
+/// What simulated quotes can be told to say, besides the measurements that have settings of their own.
+pub const SIM_FIELDS: &[Field] = &[
+    Field::Attributes,
+    Field::MiscSelect,
+    Field::ConfigId,
+    Field::ConfigSvn,
+    Field::IsvFamilyId,
+    Field::IsvExtProdId,
+    Field::MrConfigId,
+    Field::MrOwner,
+    Field::MrOwnerConfig,
+    Field::TdAttributes,
+    Field::Xfam,
+    Field::MrSeam,
+];
+
 /// `[attestation]` and `[collateral]`. A relative platform folder lies beside the file.
 pub(crate) fn read_attestation(file: &Path, root: &Table<'_>) -> Attestation {
     let table = root.table("attestation");
@@ -177,6 +198,18 @@ fn read_sim(table: &Table<'_>) -> SimSettings {
     }
     if let Some(value) = table.get("machine") {
         sim.machine = value.filled_text("write a word, or leave it out").unwrap_or_default().to_owned();
+    }
+    for field in SIM_FIELDS {
+        let Some(value) = table.get(field.name()) else { continue };
+        if field.tee() != sim.tee {
+            value.mistake("a simulated TEE of this kind has no such field", "leave it out, or change `tee`");
+            continue;
+        }
+        let read = match field.width() {
+            Some(width) => value.hex_bytes(width).map(FieldValue::Bytes),
+            None => value.integer::<u16>(0..=u16::MAX.into()).map(|number| FieldValue::Number(number.into())),
+        };
+        sim.fields.extend(read.map(|value| (*field, value)));
     }
     sim.debug = table.get("debug").and_then(|v| v.flag()).unwrap_or(sim.debug);
     sim.tcb = table.get("tcb").and_then(|v| v.parsed()).unwrap_or(sim.tcb);

@@ -19,10 +19,18 @@ pub struct Limits {
     /// 256: a handshake costs under a millisecond of a core, so these are done in a quarter of a
     /// second on one; more would only make all of them miss their deadline in a storm (envoyproxy/envoy#33608).
     pub handshakes_in_flight: usize,
+    /// Those of one address. 64: a quarter of all, so that clients of one source that stop in mid-handshake hold up
+    /// nobody but one another.
+    pub handshakes_per_source: usize,
     /// Paths being opened: from OPEN until START. 512: each holds a dial, an appraisal and a trailer of up to 256 KiB.
     pub openings: usize,
     /// Paths being opened for one address. 128: a quarter of all.
     pub openings_per_source: usize,
+    /// Legs of known peers that stand ready longer than `handshake_to_open`. 256: eight pools of the default size would
+    /// do; each holds a connection and about 20 KiB.
+    pub idle_legs: usize,
+    /// Those of one address. 64: a quarter of all.
+    pub idle_legs_per_source: usize,
     /// Threads for appraisal and for quoting. 4: an appraisal takes under a millisecond of CPU, and a device makes
     /// one quote at a time; one slow device must not hold up appraisal.
     pub blocking_threads: usize,
@@ -37,6 +45,12 @@ pub struct Deadlines {
     pub handshake: Duration,
     /// From the end of the handshake to OPEN, while the client appraises. 5 s (PROTOCOL section 4).
     pub handshake_to_open: Duration,
+    /// The same for a peer whose evidence was admitted, if there is room among `idle_legs`: its leg may stand ready for a
+    /// path to come. 60 s: a hop that keeps legs warm remakes them well before.
+    pub idle_leg: Duration,
+    /// How long an opening waits for its turn where as many are under way as may be. 2 s: a storm is worked off, and who
+    /// has no chance learns it soon.
+    pub opening_turn: Duration,
     /// From OPEN to PREVIEW at the first hop, while the whole path below is built. 20 s (PROTOCOL section 4).
     pub open_to_preview: Duration,
     /// How much less each further hop has, so that the hop nearest to the fault is the one that names it. 2 s.
@@ -47,6 +61,8 @@ pub struct Deadlines {
     pub dial: Duration,
     /// One appraisal, with the collateral that it may have to wait for. 3 s: below `handshake_to_open`.
     pub appraisal: Duration,
+    /// How long a hop key serves new handshakes. 10 min (PROTOCOL section 2), and never longer.
+    pub hop_key: Duration,
     /// One quote. 10 s: a busy machine's quoting service takes seconds.
     pub quote: Duration,
     /// The other direction's time after one has ended; any byte begins it anew. 60 s.
@@ -66,8 +82,11 @@ impl Default for Limits {
             connections: 10_000,
             connections_per_source: 5_000,
             handshakes_in_flight: 256,
+            handshakes_per_source: 64,
             openings: 512,
             openings_per_source: 128,
+            idle_legs: 256,
+            idle_legs_per_source: 64,
             blocking_threads: 4,
             blocking_queue: 256,
         }
@@ -80,11 +99,14 @@ impl Default for Deadlines {
         Self {
             handshake: seconds(10),
             handshake_to_open: seconds(5),
+            idle_leg: seconds(60),
+            opening_turn: seconds(2),
             open_to_preview: seconds(20),
             open_to_preview_per_hop: seconds(2),
             preview_to_start: seconds(10),
             dial: seconds(5),
             appraisal: seconds(3),
+            hop_key: LONGEST_HOP_KEY,
             quote: seconds(10),
             half_close: seconds(60),
             write_stall: None,
@@ -102,8 +124,11 @@ pub(crate) fn read_limits(root: &Table<'_>) -> Limits {
         ("connections", &mut limits.connections, 1_000_000),
         ("connections_per_source", &mut limits.connections_per_source, 1_000_000),
         ("handshakes_in_flight", &mut limits.handshakes_in_flight, 100_000),
+        ("handshakes_per_source", &mut limits.handshakes_per_source, 100_000),
         ("openings", &mut limits.openings, 100_000),
         ("openings_per_source", &mut limits.openings_per_source, 100_000),
+        ("idle_legs", &mut limits.idle_legs, 100_000),
+        ("idle_legs_per_source", &mut limits.idle_legs_per_source, 100_000),
         ("blocking_threads", &mut limits.blocking_threads, 512),
         ("blocking_queue", &mut limits.blocking_queue, 100_000),
     ] {
@@ -111,7 +136,14 @@ pub(crate) fn read_limits(root: &Table<'_>) -> Limits {
     }
     for (key, part, all_key, all) in [
         ("connections_per_source", &mut limits.connections_per_source, "connections", limits.connections),
+        (
+            "handshakes_per_source",
+            &mut limits.handshakes_per_source,
+            "handshakes_in_flight",
+            limits.handshakes_in_flight,
+        ),
         ("openings_per_source", &mut limits.openings_per_source, "openings", limits.openings),
+        ("idle_legs_per_source", &mut limits.idle_legs_per_source, "idle_legs", limits.idle_legs),
     ] {
         if *part > all && table.has(key) {
             table.mistake_at(
@@ -134,6 +166,8 @@ pub(crate) fn read_deadlines(root: &Table<'_>) -> Deadlines {
     for (key, slot) in [
         ("handshake", &mut deadlines.handshake),
         ("handshake_to_open", &mut deadlines.handshake_to_open),
+        ("idle_leg", &mut deadlines.idle_leg),
+        ("opening_turn", &mut deadlines.opening_turn),
         ("open_to_preview", &mut deadlines.open_to_preview),
         ("open_to_preview_per_hop", &mut deadlines.open_to_preview_per_hop),
         ("preview_to_start", &mut deadlines.preview_to_start),
@@ -145,11 +179,18 @@ pub(crate) fn read_deadlines(root: &Table<'_>) -> Deadlines {
     ] {
         *slot = table.get(key).and_then(|v| v.duration(SHORTEST..=LONGEST)).unwrap_or(*slot);
     }
+    if let Some(life) = table.get("hop_key").and_then(|v| v.duration(SHORTEST_HOP_KEY..=LONGEST_HOP_KEY)) {
+        deadlines.hop_key = life;
+    }
     deadlines.write_stall = table.get("write_stall").and_then(|v| v.duration(SHORTEST..=LONGEST));
     deadlines.idle = table.get("idle").and_then(|v| v.duration(SHORTEST..=LONGEST));
     table.finish();
     deadlines
 }
+
+/// A quote takes its time, and one is made for each key.
+const SHORTEST_HOP_KEY: Duration = Duration::from_secs(1);
+const LONGEST_HOP_KEY: Duration = Duration::from_secs(10 * 60);
 
 /// Below the timers' resolution a deadline is a refusal; above a day it is none.
 const SHORTEST: Duration = Duration::from_millis(1);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use inclavared_attest::ConfigDigest;
@@ -28,11 +28,21 @@ pub struct Config {
     pub tls: TlsSettings,
     pub limits: Limits,
     pub deadlines: Deadlines,
+    /// What names this process's hop keys, beside the evidence.
+    pub identity: Option<IdentityFiles>,
     pub log: LogSettings,
     /// Threads of the byte path, one runtime each. One a core by default.
     pub workers: NonZeroUsize,
     /// What this process attests of its configuration: the host supplies it, so a verifier may pin it.
     pub digest: ConfigDigest,
+}
+
+/// `[identity]`: a certificate of an authority, and its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IdentityFiles {
+    /// The chain in PEM, the holder first.
+    pub cert: PathBuf,
+    pub key: PathBuf,
 }
 
 /// `[log]`.
@@ -75,7 +85,7 @@ pub(crate) fn default_workers() -> NonZeroUsize {
 
 /// What a configuration consists of, besides policies and what was recorded.
 pub(crate) const TABLES: &[&str] =
-    &["route", "attestation", "collateral", "tls", "limits", "deadlines", "log", "workers"];
+    &["route", "attestation", "collateral", "tls", "limits", "deadlines", "identity", "log", "workers"];
 
 fn read_config(path: &Path, root: &Table<'_>) -> Option<Config> {
     let policies = read_policies(root);
@@ -90,10 +100,21 @@ fn read_config(path: &Path, root: &Table<'_>) -> Option<Config> {
     let tls = read_tls(root);
     let (limits, deadlines, log) = (read_limits(root), read_deadlines(root), read_log(root));
     let workers = root.get("workers").and_then(|v| v.integer::<usize>(1..=1024)).and_then(NonZeroUsize::new);
+    let identity = read_identity(path, root);
     recorded::read_recorded(root);
     let digest = crate::digest::config_digest(&attestation, &routes);
     let workers = workers.unwrap_or_else(default_workers);
-    Some(Config { attestation, routes, policies, tls, limits, deadlines, log, workers, digest })
+    Some(Config { attestation, routes, policies, tls, limits, deadlines, identity, log, workers, digest })
+}
+
+fn read_identity(path: &Path, root: &Table<'_>) -> Option<IdentityFiles> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let table = root.table("identity")?;
+    let file = |key, remedy| table.required(key, remedy).and_then(|v| Some(folder.join(v.filled_text(remedy)?)));
+    let cert = file("cert", "write `cert = \"FILE\"`, the certificate chain of the name in PEM");
+    let key = file("key", "write `key = \"FILE\"`, the certificate's private key in PEM");
+    table.finish();
+    Some(IdentityFiles { cert: cert?, key: key? })
 }
 
 fn read_log(root: &Table<'_>) -> LogSettings {

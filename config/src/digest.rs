@@ -1,7 +1,7 @@
 //! The digest of a configuration that a process attests (PROTOCOL section 2, claim 5).
 //!
 //! It covers what decides who is trusted and where bytes go: the routes, the policies that they use, and what evidence is
-//! made and accepted. Where collateral comes from, limits, deadlines, logging, the number of workers and the simulated platform's settings are left
+//! made and accepted. Where collateral comes from, limits, deadlines, legs that stand ready, logging, the number of workers and the simulated platform's settings are left
 //! out: operators tune them on live machines, and they let nothing through.
 
 use std::convert::Infallible;
@@ -16,8 +16,8 @@ use crate::{Attestation, Downstream, PkiUpstream, Route, Upstream};
 
 /// H(dCBOR["inclavared/config", 1, attester, verifier, [route, ...]]), the routes in the order of their names.
 ///
-/// A route is [name, listen, target, [upstream, demand], [downstream, demand], role, legacy, ttl, disclose_expected, compat
-/// or null]. A
+/// A route is [name, listen, target, [upstream, demand], [downstream, demand], role, legacy, ttl, disclose_expected,
+/// ?proxy_protocol, ?compat]. A
 /// demand is a policy digest, null, or, of a side with a PKI's certificates, what names the peers that are let in: of
 /// upstream [client_ca or null], of downstream [ca, server_name]. Files are named and their content is not covered: it
 /// changes with every renewal. There are no maps in it, so arrays of definite length are all that dCBOR asks for.
@@ -33,7 +33,11 @@ pub(crate) fn config_digest(attestation: &Attestation, routes: &[Route]) -> Conf
 }
 
 fn write_route(e: &mut Writer, route: &Route) -> Written {
-    e.array(10)?.str(&route.name)?.str(&route.listen.to_string())?.str(&route.target.to_string())?;
+    // Left out where they are not set: the digests of configurations from before they were there stay what they were.
+    e.array(9 + u64::from(route.proxy_protocol.is_some()) + u64::from(route.compat.is_some()))?
+        .str(&route.name)?
+        .str(&route.listen.to_string())?
+        .str(&route.target.to_string())?;
     e.array(2)?.str(route.upstream.label())?;
     match &route.upstream {
         Upstream::Pki(PkiUpstream { client_ca: Some(ca), .. }) => e.array(1)?.str(&ca.to_string_lossy())?,
@@ -46,10 +50,12 @@ fn write_route(e: &mut Writer, route: &Route) -> Written {
         side => write_policy(e, side.policy())?,
     };
     e.str(&route.role)?.str(route.legacy.label())?.u8(route.ttl)?.bool(route.disclose_expected)?;
-    match route.compat {
-        Some(compat) => e.str(compat.label())?,
-        None => e.null()?,
-    };
+    if let Some(proxy_protocol) = route.proxy_protocol {
+        e.str(proxy_protocol.label())?;
+    }
+    if let Some(compat) = route.compat {
+        e.str(compat.label())?;
+    }
     Ok(())
 }
 
@@ -116,6 +122,7 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
             ("downstream = \"plain\"", "downstream = \"plain\"\nttl = 2"),
             ("downstream = \"plain\"", "downstream = \"plain\"\ndisclose_expected = true"),
             ("policy = \"p\" }", "policy = \"p\" }\ncompat = \"enclave-tls\""),
+            ("downstream = \"plain\"", "downstream = \"plain\"\nproxy_protocol = \"v2\""),
             ("upstream = \"attested\"", "upstream = { tls = \"pki\", cert = \"c\", key = \"k\" }"),
             ("upstream = \"attested\"", "upstream = { tls = \"pki\", cert = \"c\", key = \"k\", client_ca = \"a\" }"),
             ("downstream = \"plain\"", "downstream = { tls = \"pki\", ca = \"a\" }"),
@@ -134,6 +141,7 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
             ("[[policy.p.hop]]", "max_hops = 2\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "terminal = \"plain\"\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "binding = \"quote\"\n[[policy.p.hop]]"),
+            ("[[policy.p.hop]]", "warm_legs = \"refuse\"\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "max_path_age = \"1m\"\n[[policy.p.hop]]"),
             ("[[policy.p.hop]]", "[[policy.p.hop]]\nlast = true"),
             ("[[policy.p.hop]]", "[[policy.p.hop]]\nposition = 1"),
@@ -163,6 +171,9 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
             "workers = 3\n{BASE}\n[limits]\nconnections = 7\n[collateral]\nservices = \"https://pccs/\"\n[deadlines]\ndial = \"1s\"\n[log]\nfilter = \"debug\""
         );
         assert_eq!(read(BASE).digest, read(&tuned).digest);
+        let warm = "downstream = { tls = \"mutual\", policy = \"p\" }\nwarm = { size = 1 }";
+        let warm = BASE.replacen("downstream = { tls = \"mutual\", policy = \"p\" }", warm, 1);
+        assert_eq!(read(BASE).digest, read(&warm).digest);
         let unused = format!("{BASE}\n[policy.q]\nidentity = \"any-genuine\"\nmeasurements = \"not-compared\"");
         assert_eq!(read(BASE).digest, read(&unused).digest);
     }

@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
 use std::ops::{Range, RangeInclusive};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -169,6 +169,14 @@ impl<'a> Table<'a> {
         self.entries.contains_key(key)
     }
 
+    /// A file that the document names: a relative path begins beside the document.
+    pub(crate) fn beside(&self, file: impl AsRef<Path>) -> PathBuf {
+        match &self.report.origin {
+            Origin::File(document) => document.parent().unwrap_or(Path::new("")).join(file),
+            Origin::CommandLine => file.as_ref().to_owned(),
+        }
+    }
+
     /// The table's own key in full.
     pub(crate) fn path(&self) -> &str {
         &self.path
@@ -261,16 +269,20 @@ impl<'a> Value<'a> {
 
     /// Exactly `N` bytes in hexadecimal.
     pub(crate) fn hex<const N: usize>(&self) -> Option<[u8; N]> {
+        self.hex_bytes(N)?.try_into().ok()
+    }
+
+    /// Exactly `width` bytes in hexadecimal, where the width is known at run time.
+    pub(crate) fn hex_bytes(&self, width: usize) -> Option<Vec<u8>> {
         let text = self.text()?;
-        let mut bytes = [0; N];
-        match hex::decode_to_slice(text, &mut bytes) {
-            Ok(()) => Some(bytes),
-            Err(_) => {
-                let what = match text.len() == 2 * N {
-                    true => "not hexadecimal".to_owned(),
-                    false => format!("{} characters instead of {}", text.chars().count(), 2 * N),
+        match hex::decode(text) {
+            Ok(bytes) if bytes.len() == width => Some(bytes),
+            decoded => {
+                let what = match decoded {
+                    Err(_) if text.len() == 2 * width => "not hexadecimal".to_owned(),
+                    _ => format!("{} characters instead of {}", text.chars().count(), 2 * width),
                 };
-                self.mistake(what, format!("write {} hexadecimal digits", 2 * N));
+                self.mistake(what, format!("write {} hexadecimal digits", 2 * width));
                 None
             }
         }

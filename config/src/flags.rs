@@ -8,11 +8,11 @@ use inclavared_attest::policy::Policy;
 use crate::config::default_workers;
 use crate::digest::config_digest;
 use crate::mistake::Origin;
-use crate::policy::{NAME_REMEDY, is_name};
+use crate::policy::{NAME_REMEDY, for_callers, is_name};
 use crate::route::{DEFAULT_TTL, default_role};
 use crate::{
     Attestation, AttesterKind, CollateralOptions, Config, Deadlines, Downstream, Errors, Legacy, Limits, Listen,
-    LogSettings, Mistake, Route, SimSettings, Target, TlsSettings, Upstream, VerifierKind,
+    LogSettings, Mistake, ProxyProtocol, Route, SimSettings, Target, TlsSettings, Upstream, VerifierKind,
 };
 
 /// What a command line says. What it does not say has the original's meaning.
@@ -68,8 +68,9 @@ pub struct ServerFlagConfig {
     pub platform: Option<PathBuf>,
     pub sim: SimSettings,
     pub collateral: CollateralOptions,
-    /// As in [`FlagConfig`].
+    /// As in [`FlagConfig`]; it judges the path behind a client.
     pub policy: Option<Policy>,
+    pub proxy_protocol: Option<ProxyProtocol>,
     pub log: LogSettings,
 }
 
@@ -100,6 +101,7 @@ impl Config {
             policy: flags.policy,
             role: flags.role,
             legacy: flags.legacy,
+            proxy_protocol: None,
             log: flags.log,
             sides: &sides,
         })
@@ -108,7 +110,7 @@ impl Config {
     /// One route, attested toward its clients and plain behind.
     pub fn from_server_flags(flags: ServerFlagConfig) -> Result<Self, Errors> {
         let sides = |policy| match flags.mutual {
-            true => (Upstream::Mutual { policy }, Downstream::Plain),
+            true => (Upstream::Mutual { policy: for_callers(policy) }, Downstream::Plain),
             false => (Upstream::Attested, Downstream::Plain),
         };
         from_command_line(OneRoute {
@@ -124,6 +126,7 @@ impl Config {
             policy: flags.policy,
             role: None,
             legacy: Legacy::default(),
+            proxy_protocol: flags.proxy_protocol,
             log: flags.log,
             sides: &sides,
         })
@@ -137,6 +140,7 @@ struct OneRoute<'a> {
     policy: Option<Policy>,
     role: Option<String>,
     legacy: Legacy,
+    proxy_protocol: Option<ProxyProtocol>,
     log: LogSettings,
     /// What is demanded of either side, given the policy.
     sides: &'a dyn Fn(Arc<Policy>) -> (Upstream, Downstream),
@@ -175,6 +179,8 @@ fn from_command_line(typed: OneRoute<'_>) -> Result<Config, Errors> {
         compat: None,
         ttl: DEFAULT_TTL,
         disclose_expected: false,
+        proxy_protocol: typed.proxy_protocol,
+        warm: None,
     };
     let routes = vec![route];
     Ok(Config {
@@ -185,6 +191,7 @@ fn from_command_line(typed: OneRoute<'_>) -> Result<Config, Errors> {
         tls: TlsSettings::default(),
         limits: Limits::default(),
         deadlines: Deadlines::default(),
+        identity: None,
         log: typed.log,
         workers: default_workers(),
     })

@@ -4,19 +4,57 @@ use std::collections::BTreeSet;
 
 use inclavared_attest::ConfigDigest;
 use inclavared_attest::evidence::Tee;
-use inclavared_attest::policy::{Applies, ChainShape, HopRule, ReferenceValue};
+use inclavared_attest::policy::{Applies, ChainShape, Field, HopRule, ReferenceValue};
 
+use crate::demands::{belongs, default_demands, read_demands};
 use crate::document::{Table, Value};
 use crate::policy::{NAME_REMEDY, is_name};
+use crate::references::References;
 
-/// `None` if something that matters was wrong; it has been reported.
-pub(crate) fn read_hop_rule(table: &Table<'_>, shape: &ChainShape) -> Option<HopRule> {
+/// The rules of one hop table: one, or those of the files of reference values that it names. `None` if something that
+/// matters was wrong; it has been reported.
+pub(crate) fn read_hop_rules(table: &Table<'_>, shape: &ChainShape, files: &References<'_>) -> Option<Vec<HopRule>> {
     let applies = read_applies(table, shape);
-    let values = read_reference_values(table);
-    let tees = read_tees(table, values.as_deref().unwrap_or_default());
+    let read = match table.get("reference_values") {
+        None => read_reference_values(table).map(|values| {
+            let tees = values.iter().map(tee_of).collect();
+            vec![HopRule {
+                applies: Applies::Any,
+                tees,
+                reference_values: values,
+                demands: vec![],
+                config_digest: None,
+            }]
+        }),
+        Some(value) => {
+            let own = PRIMARY.iter().find(|(key, _)| table.get(key).is_some());
+            if let Some((key, _)) = own {
+                table.mistake_at(
+                    key,
+                    "stands beside `reference_values`",
+                    "write a hop table for each; any of them suffices",
+                );
+            }
+            files.read(table, &value)
+        }
+    };
+    let tees = read.iter().flatten().flat_map(|rule| rule.tees.iter().copied()).collect();
+    let demands = read_demands(table, &tees);
+    read_tees(table, &tees);
     let digest = table.get("config_digest").and_then(|v| v.hex().map(ConfigDigest::from_bytes));
     table.finish();
-    Some(HopRule { applies: applies?, tees, reference_values: values?, config_digest: digest })
+    let applies = applies?;
+    let rules = read?.into_iter().map(|mut rule| {
+        rule.demands.extend(demands.iter().cloned());
+        if rule.demands.iter().filter(|demand| demand.field == Field::Vmpl).count() > 1 {
+            // Of a file that says nothing of it; this table does.
+            rule.demands.retain(|demand| demand.field != Field::Vmpl || demands.contains(demand));
+        }
+        let unsaid: Vec<_> = rule.tees.iter().filter_map(|tee| default_demands(*tee, &rule.demands)).collect();
+        rule.demands.extend(unsaid);
+        HopRule { applies: applies.clone(), config_digest: digest.or(rule.config_digest), ..rule }
+    });
+    Some(rules.collect())
 }
 
 /// Reports roles of the order that no rule speaks of: such a hop would always be refused.
@@ -69,23 +107,57 @@ fn read_applies(table: &Table<'_>, shape: &ChainShape) -> Option<Applies> {
 }
 
 fn read_reference_values(table: &Table<'_>) -> Option<Vec<ReferenceValue>> {
-    let readers = [read_enclaves, read_signers, read_tds, read_snp];
+    let named: BTreeSet<_> = PRIMARY.iter().filter(|(key, _)| table.has(key)).map(|(_, tee)| *tee).collect();
+    if let (Some(tee), 1) = (named.first(), named.len()) {
+        // What kind of code it is about is clear: whatever is of another kind is a mistake of its own.
+        for (key, of) in OTHERS.iter().filter(|(_, of)| of != tee) {
+            if let Some(value) = table.get(key) {
+                belongs(&value, *of, &named);
+            }
+        }
+        return match tee {
+            Tee::Sgx => read_sgx(table)?,
+            Tee::Tdx => read_tds(table)?,
+            _ => read_snp(table)?,
+        };
+    }
+    let readers = [read_sgx, read_tds, read_snp];
     let kinds: Vec<_> = readers.into_iter().map(|read| read(table)).collect();
     match kinds.iter().filter(|kind| kind.is_some()).count() {
         1 => kinds.into_iter().flatten().next()?,
         0 => {
             table.mistake(
                 "no reference value, so this hop is denied",
-                "write mrenclave, mrsigner with isvprodid and isvsvn_min, mrtd or snp_measurement",
+                "write mrenclave, mrsigner with isvprodid and isvsvn_min, mrtd, snp_measurement or reference_values",
             );
             None
         }
-        // One table with two of them would read as "both", and rules are "any of".
+        // Code is of one kind: such a table would never match.
         _ => {
             table.mistake("more than one kind of reference value", "write a hop table for each; any of them suffices");
             None
         }
     }
+}
+
+/// The fields that name code, and whose they are.
+const PRIMARY: [(&str, Tee); 4] =
+    [("mrenclave", Tee::Sgx), ("mrsigner", Tee::Sgx), ("mrtd", Tee::Tdx), ("snp_measurement", Tee::SevSnp)];
+
+/// Those that go with them.
+const OTHERS: [(&str, Tee); 7] = [
+    ("isvprodid", Tee::Sgx),
+    ("isvsvn_min", Tee::Sgx),
+    ("rtmr0", Tee::Tdx),
+    ("rtmr1", Tee::Tdx),
+    ("rtmr2", Tee::Tdx),
+    ("rtmr3", Tee::Tdx),
+    ("mrconfigid", Tee::Tdx),
+];
+
+/// An enclave, or what a signer signed.
+fn read_sgx(table: &Table<'_>) -> Found {
+    if table.has("mrenclave") { read_enclaves(table) } else { read_signers(table) }
 }
 
 /// The outer `Option`: whether the table speaks of this kind at all. The inner: whether it could be read.
@@ -151,7 +223,7 @@ fn read_snp(table: &Table<'_>) -> Found {
 }
 
 /// One measurement or several; an empty list and a measurement of zeros are mistakes.
-fn read_measurements<const N: usize>(value: &Value<'_>) -> Option<Vec<[u8; N]>> {
+pub(crate) fn read_measurements<const N: usize>(value: &Value<'_>) -> Option<Vec<[u8; N]>> {
     let items = value.filled_list("an empty list denies every hop", "write at least one measurement");
     let mut all = Vec::new();
     for item in &items {
@@ -164,12 +236,12 @@ fn read_measurements<const N: usize>(value: &Value<'_>) -> Option<Vec<[u8; N]>> 
     (!all.is_empty()).then_some(all)
 }
 
-fn read_tees(table: &Table<'_>, values: &[ReferenceValue]) -> BTreeSet<Tee> {
-    let meant: BTreeSet<_> = values.iter().map(tee_of).collect();
-    let Some(list) = table.get("tee") else { return meant };
+/// `tee` says nothing that the reference values do not say; it is checked against them.
+fn read_tees(table: &Table<'_>, meant: &BTreeSet<Tee>) {
+    let Some(list) = table.get("tee") else { return };
     let items = list.filled_list("an empty list denies every hop", "leave `tee` out: the reference values say it");
     let tees: BTreeSet<_> = items.iter().filter_map(|item| item.word(TEES)).collect();
-    if let Some(tee) = tees.difference(&meant).next().filter(|_| !meant.is_empty()) {
+    if let Some(tee) = tees.difference(meant).next().filter(|_| !meant.is_empty()) {
         list.mistake(
             format!("no reference value of this table is of `{}`", tee_word(*tee)),
             "write a hop table of its own for that TEE",
@@ -177,7 +249,6 @@ fn read_tees(table: &Table<'_>, values: &[ReferenceValue]) -> BTreeSet<Tee> {
     } else if let Some(tee) = meant.difference(&tees).next().filter(|_| !tees.is_empty()) {
         list.mistake(format!("the reference values are of `{}`", tee_word(*tee)), "name that TEE, or leave `tee` out");
     }
-    tees
 }
 
 fn tee_of(value: &ReferenceValue) -> Tee {

@@ -13,7 +13,9 @@ use inclavared_attest::policy::{
 };
 
 use crate::document::{self, Table, Value};
-use crate::hop_rule::{check_coverage, read_hop_rule};
+use crate::hop_rule::{check_coverage, read_hop_rules};
+use crate::name_rule::read_name_rule;
+use crate::references::References;
 use crate::{Errors, recorded};
 
 /// Reads one policy from a file of reference values, or from a configuration.
@@ -24,14 +26,19 @@ pub fn load_policy(path: &Path, name: Option<&str>) -> Result<Policy, Errors> {
     parse_policy(path, &text, name)
 }
 
-/// [`load_policy`] of a text that is there already; `path` is shown in errors.
+/// [`load_policy`] of a text that is there already; `path` is shown in errors, and files that the text names lie beside it.
 pub fn parse_policy(path: impl AsRef<Path>, text: &str, name: Option<&str>) -> Result<Policy, Errors> {
-    document::read(path.as_ref(), text, |root| {
+    choose_policy(path.as_ref(), text, name, true)
+}
+
+/// `named_files` says whether the text may name files of reference values: such a file itself may not.
+pub(crate) fn choose_policy(path: &Path, text: &str, name: Option<&str>, named_files: bool) -> Result<Policy, Errors> {
+    document::read(path, text, |root| {
         for key in crate::config::TABLES {
             root.get(key);
         }
         recorded::read_recorded(root);
-        let policies = read_policies(root);
+        let policies = read_policies_with(root, named_files);
         let names: Vec<_> = policies.keys().map(String::as_str).collect();
         let chosen = match (name, names.as_slice()) {
             (Some(name), _) => policies.get(name),
@@ -51,6 +58,10 @@ pub fn parse_policy(path: impl AsRef<Path>, text: &str, name: Option<&str>) -> R
 
 /// Every policy of a document; a broken one is reported and stands in, so that routes which name it are not blamed.
 pub(crate) fn read_policies(root: &Table<'_>) -> BTreeMap<String, Arc<Policy>> {
+    read_policies_with(root, true)
+}
+
+fn read_policies_with(root: &Table<'_>, named_files: bool) -> BTreeMap<String, Arc<Policy>> {
     let Some(table) = root.table("policy") else { return BTreeMap::new() };
     let mut policies = BTreeMap::new();
     for (name, _, value) in table.named() {
@@ -60,7 +71,7 @@ pub(crate) fn read_policies(root: &Table<'_>) -> BTreeMap<String, Arc<Policy>> {
             value.mistake("not a name", NAME_REMEDY);
         }
         if let Some(table) = value.table() {
-            policies.insert(name.to_owned(), Arc::new(read_policy(name, &table)));
+            policies.insert(name.to_owned(), Arc::new(read_policy(name, &table, named_files)));
         }
     }
     policies
@@ -80,6 +91,14 @@ pub(crate) fn find_policy(policies: &BTreeMap<String, Arc<Policy>>, value: &Valu
     found
 }
 
+/// A policy for what is behind a client. The built-in one lets such a path begin anywhere; any other says where.
+pub(crate) fn for_callers(policy: Arc<Policy>) -> Arc<Policy> {
+    match policy.name.as_str() {
+        GENUINE_ONLY => Arc::new(Policy { shape: Policy::genuine_callers().shape, ..Policy::clone(&policy) }),
+        _ => policy,
+    }
+}
+
 /// Names of routes, policies and roles: they stand in logs, metrics and paths of files.
 pub fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
@@ -94,9 +113,10 @@ fn known_policies(names: &[&str]) -> String {
     }
 }
 
-fn read_policy(name: &str, table: &Table<'_>) -> Policy {
+fn read_policy(name: &str, table: &Table<'_>, named_files: bool) -> Policy {
     let shape = read_shape(table);
-    let measurements = read_measurements(table, &shape);
+    let measurements = read_measurements(table, &shape, named_files);
+    let named = read_name_rule(table);
     let flag = |key| table.get(key).and_then(|v| v.flag()).unwrap_or(false);
     let policy = Policy {
         name: name.to_owned(),
@@ -104,12 +124,14 @@ fn read_policy(name: &str, table: &Table<'_>) -> Policy {
         danger_allow_null: flag("danger_allow_null"),
         danger_allow_debug: flag("danger_allow_debug"),
         tcb: read_tcb(table),
-        identity: read_identity(table),
+        identity: if named.is_some() { IdentityRule::AnyGenuine } else { read_identity(table) },
+        named,
         measurements,
         shape,
         max_evidence_age: read_age(table, "max_evidence_age"),
         max_path_age: read_age(table, "max_path_age"),
         binding: table.get("binding").and_then(|v| v.word(BINDINGS)).unwrap_or_default(),
+        refuse_warm_legs: table.get("warm_legs").and_then(|v| v.word(WARM_LEGS)).unwrap_or(false),
     };
     if let Some(debug) = table.get("debug")
         && debug.text().is_some_and(|text| text != "refuse" || policy.danger_allow_debug)
@@ -134,6 +156,13 @@ fn read_tcb(table: &Table<'_>) -> TcbPolicy {
     }
     if let Some(list) = table.get("refused_advisories") {
         tcb.refused_advisories = list.one_or_many().iter().filter_map(|v| v.text().map(str::to_owned)).collect();
+    }
+    if let Some(list) = table.get("allowed_advisories") {
+        let allowed: BTreeSet<_> = list.one_or_many().iter().filter_map(|v| v.text().map(str::to_owned)).collect();
+        if let Some(both) = allowed.intersection(&tcb.refused_advisories).next() {
+            list.mistake(format!("`{both}` is refused as well"), "keep it in one of the lists: it would be refused");
+        }
+        tcb.allowed_advisories = Some(allowed);
     }
     for (key, slot) in [
         ("allow_smt", &mut tcb.allow_smt),
@@ -184,6 +213,7 @@ fn read_snp_min(products: &Table<'_>) -> BTreeMap<SnpProduct, SnpTcb> {
 
 fn read_identity(table: &Table<'_>) -> IdentityRule {
     let remedy = "write `identity = \"any-genuine\"` or `identity = { platforms = [\"HEX\"] }`";
+    let configids = "write `identity = { platforms = [\"HEX\"] }`, and `configid` in the hop tables";
     let Some(value) = table.required("identity", remedy) else { return IdentityRule::AnyGenuine };
     if value.is_text() {
         if value.text() != Some("any-genuine") {
@@ -192,6 +222,25 @@ fn read_identity(table: &Table<'_>) -> IdentityRule {
         return IdentityRule::AnyGenuine;
     }
     let Some(table) = value.table() else { return IdentityRule::AnyGenuine };
+    if let Some(list) = table.get("configids") {
+        if let Some(platforms) = table.get("platforms") {
+            platforms.mistake("platforms and configids, and one of them would suffice", configids);
+        }
+        let items = list.filled_list("an empty list denies every enclave", remedy);
+        table.finish();
+        return IdentityRule::ConfigIds(
+            items
+                .iter()
+                .filter_map(|item| {
+                    let id = item.hex::<64>()?;
+                    if id == [0; 64] {
+                        item.mistake("a CONFIGID of zeros", "write the real one: enclaves without KSS have zeros");
+                    }
+                    Some(id)
+                })
+                .collect(),
+        );
+    }
     let list = table.required("platforms", remedy);
     let items = list.map(|l| l.filled_list("an empty list denies every platform", remedy)).unwrap_or_default();
     let mut platforms = BTreeSet::new();
@@ -207,22 +256,27 @@ fn read_identity(table: &Table<'_>) -> IdentityRule {
     IdentityRule::Platforms(platforms)
 }
 
-fn read_measurements(table: &Table<'_>, shape: &ChainShape) -> Measurements {
+fn read_measurements(table: &Table<'_>, shape: &ChainShape, named_files: bool) -> Measurements {
+    let files = References::of_policy(table, named_files);
     let hops = table.tables("hop");
     let remedy =
         "write a `[[policy.NAME.hop]]` table for each hop, or `measurements = \"not-compared\"` for development";
     if let Some(word) = table.get("measurements") {
-        if word.word(&[("not-compared", ())]).is_some() && !hops.is_empty() {
-            word.mistake("says that nothing is compared, and there are hop tables", "leave one of them out");
+        if word.word(&[("not-compared", ())]).is_some() && !(hops.is_empty() && files.named.is_none()) {
+            word.mistake("says that nothing is compared, and there are reference values", "leave one of them out");
         }
         return Measurements::NotCompared;
     }
-    if hops.is_empty() {
+    if hops.is_empty() && files.named.is_none() {
         table.mistake("no reference values, so every hop is denied", remedy);
     }
-    let rules: Vec<_> = hops.iter().filter_map(|hop| read_hop_rule(hop, shape)).collect();
-    if rules.len() == hops.len() {
+    let own: Vec<_> = hops.iter().map(|hop| read_hop_rules(hop, shape, &files)).collect();
+    let named = files.named.as_ref().map(|value| files.read(table, value));
+    let whole = own.iter().chain(&named).all(Option::is_some);
+    let rules: Vec<_> = own.into_iter().chain(named).flatten().flatten().collect();
+    if whole {
         check_coverage(table, &rules, shape);
+        files.check_use(&hops);
     }
     Measurements::Rules(rules)
 }
@@ -310,6 +364,9 @@ const CONFIDENTIAL_TERMINALS: [TerminalKind; 3] =
 
 pub(crate) const BINDINGS: &[(&str, Binding)] =
     &[("key", Binding::Key), ("key+audit", Binding::KeyAudit), ("quote", Binding::Quote)];
+
+/// Whether they are refused.
+const WARM_LEGS: &[(&str, bool)] = &[("allow", false), ("refuse", true)];
 
 /// Hops of a path unless the policy says otherwise, and the most that the protocol allows (PROTOCOL section 5).
 const DEFAULT_HOPS: u8 = 8;

@@ -8,8 +8,10 @@ use std::fmt::Write;
 
 use inclavared_attest::appraise::{CodeIdentity, TcbStatus};
 use inclavared_attest::evidence::Tee;
-use inclavared_attest::policy::{IdentityRule, Measurements, PathEnd, Policy, TcbPolicy};
-use inclavared_attest::{ConfigDigest, Timestamp};
+use inclavared_attest::policy::{
+    Field, FieldValue, GUEST_POLICY_BITS, IdentityRule, Measurements, PathEnd, Policy, TcbPolicy,
+};
+use inclavared_attest::{ConfigDigest, KeyId, Timestamp};
 
 use crate::document::Table;
 use crate::duration::show_duration;
@@ -42,12 +44,16 @@ pub struct RecordMeta<'a> {
     pub by: &'a str,
     /// Its version.
     pub version: &'a str,
+    /// Who used the tool, in words of their own.
+    pub operator: Option<&'a str>,
     pub at: Timestamp,
     /// The address of the path's first hop.
     pub path: &'a str,
     pub end: PathEnd,
     /// What the path was verified under: what is recorded is not laxer than that.
     pub verified_under: &'a Policy,
+    /// Who signs the file. It is named so that a reader can say what is wrong with a signature.
+    pub key: Option<KeyId>,
 }
 
 /// The file, as [`crate::load_policy`] reads it.
@@ -72,9 +78,25 @@ fn write_header(out: &mut String, meta: &RecordMeta<'_>) -> std::fmt::Result {
     writeln!(out, "# moment, not that it was good: record only a path that you have reason to trust, and keep this")?;
     writeln!(out, "# file where the hops cannot write.\n")?;
     writeln!(out, "[recorded]")?;
-    for (key, value) in [("by", meta.by), ("version", meta.version), ("at", &meta.at.to_string()), ("path", meta.path)]
-    {
-        writeln!(out, "{key} = {}", quoted(value))?;
+    let written = [
+        ("by", Some(meta.by.to_owned())),
+        ("version", Some(meta.version.to_owned())),
+        ("operator", meta.operator.map(str::to_owned)),
+        ("at", Some(meta.at.to_string())),
+        ("path", Some(meta.path.to_owned())),
+        ("verified_under", Some(meta.verified_under.name.clone())),
+        ("policy_digest", Some(meta.verified_under.digest().to_string())),
+        ("key", meta.key.map(|key| key.to_string())),
+    ];
+    write_entries(out, &written)
+}
+
+/// `[recorded]`'s keys, those that are known.
+pub(crate) fn write_entries(out: &mut String, entries: &[(&str, Option<String>)]) -> std::fmt::Result {
+    for (key, value) in entries {
+        if let Some(value) = value {
+            writeln!(out, "{key} = {}", quoted(value))?;
+        }
     }
     writeln!(out)
 }
@@ -149,6 +171,10 @@ fn write_tcb(out: &mut String, hops: &[&RecordedHop], under: &TcbPolicy) -> std:
         let names: Vec<_> = under.refused_advisories.iter().map(|name| quoted(name)).collect();
         writeln!(out, "refused_advisories = [{}]", names.join(", "))?;
     }
+    if let Some(allowed) = &under.allowed_advisories {
+        let names: Vec<_> = allowed.iter().map(|name| quoted(name)).collect();
+        writeln!(out, "allowed_advisories = [{}]", names.join(", "))?;
+    }
     for (key, allowed) in [
         ("allow_smt", under.allow_smt),
         ("allow_dynamic_platform", under.allow_dynamic_platform),
@@ -182,6 +208,11 @@ fn write_identity(out: &mut String, hops: &[&RecordedHop], under: &IdentityRule)
             writeln!(out, "# The machines that the path was verified under.")?;
             writeln!(out, "{}", list(ids.iter().collect()))
         }
+        IdentityRule::ConfigIds(ids) => {
+            writeln!(out, "# The CONFIGIDs that the path was verified under.")?;
+            let ids: Vec<_> = ids.iter().map(|id| quoted(&hex::encode(id))).collect();
+            writeln!(out, "identity = {{ configids = [{}] }}", ids.join(", "))
+        }
         IdentityRule::AnyGenuine => {
             writeln!(out, "# The same code on anybody's machine passes. To pin the machines, write instead:")?;
             writeln!(out, "# {}", list(hops.iter().flat_map(|hop| &hop.platform_ids).collect()))?;
@@ -207,24 +238,81 @@ fn write_hop(out: &mut String, hop: &RecordedHop, applies: &str, meta: &RecordMe
         let off = if pinned { "" } else { "# To pin the hop's configuration, too: " };
         writeln!(out, "{off}config_digest = \"{digest}\"")?;
     }
-    let mut value = |key: &str, bytes: &[u8]| writeln!(out, "{key} = \"{}\"", hex::encode(bytes));
-    match &hop.code {
-        CodeIdentity::Sgx(id) => {
-            value("mrenclave", &id.mrenclave)?;
-            writeln!(out, "# To follow the signer's releases, write instead of mrenclave:")?;
-            writeln!(out, "# mrsigner = \"{}\"", hex::encode(id.mrsigner))?;
-            writeln!(out, "# isvprodid = {}", id.isv_prod_id)?;
-            writeln!(out, "# isvsvn_min = {}", id.isv_svn)
+    write_code(out, &hop.code, &demanded(meta.verified_under))
+}
+
+/// The fields that the path was verified by: they stay compared, as they were seen.
+fn demanded(under: &Policy) -> BTreeSet<Field> {
+    let Measurements::Rules(rules) = &under.measurements else { return BTreeSet::new() };
+    rules.iter().flat_map(|rule| &rule.demands).map(|demand| demand.field).collect()
+}
+
+/// What was measured, and how it was launched. What the platform's owner changes when it is patched, or what follows from
+/// its processor, stands in comments.
+fn write_code(out: &mut String, code: &CodeIdentity, demanded: &BTreeSet<Field>) -> std::fmt::Result {
+    let fields = Field::ALL.iter().filter_map(|field| Some((*field, field.read(code)?)));
+    let mut optional = Vec::new();
+    for (field, value) in fields {
+        let set = match &value {
+            FieldValue::Bytes(bytes) => bytes.iter().any(|byte| *byte != 0),
+            FieldValue::Number(number) => *number != 0,
+        };
+        let line = written(field, &value);
+        match kind(field) {
+            Kind::Always => writeln!(out, "{line}")?,
+            Kind::IfSet if set => writeln!(out, "{line}")?,
+            Kind::Optional | Kind::IfSet if demanded.contains(&field) => writeln!(out, "{line}")?,
+            Kind::Optional => optional.push(line),
+            Kind::IfSet | Kind::Signer => {}
         }
-        CodeIdentity::Tdx(id) => {
-            value("mrtd", &id.mrtd)?;
-            for (key, register) in ["rtmr0", "rtmr1", "rtmr2", "rtmr3"].into_iter().zip(&id.rtmr) {
-                value(key, register)?;
-            }
-            value("mrconfigid", &id.mrconfigid)
+    }
+    if let CodeIdentity::Sgx(id) = code {
+        writeln!(out, "# To follow the signer's releases, write instead of mrenclave:")?;
+        writeln!(out, "# mrsigner = \"{}\"", hex::encode(id.mrsigner))?;
+        writeln!(out, "# isvprodid = {}", id.isv_prod_id)?;
+        writeln!(out, "# isvsvn_min = {}", id.isv_svn)?;
+    }
+    if !optional.is_empty() {
+        writeln!(out, "# To pin how it was launched, too:")?;
+    }
+    optional.iter().flat_map(|lines| lines.lines()).try_for_each(|line| writeln!(out, "# {line}"))
+}
+
+enum Kind {
+    Always,
+    /// Where it is zero, nobody set it.
+    IfSet,
+    Optional,
+    Signer,
+}
+
+fn kind(field: Field) -> Kind {
+    match field {
+        Field::Mrsigner | Field::IsvProdId | Field::IsvSvn => Kind::Signer,
+        Field::ConfigId | Field::ConfigSvn | Field::IsvFamilyId | Field::IsvExtProdId => Kind::IfSet,
+        Field::IdKeyDigest | Field::AuthorKeyDigest | Field::FamilyId | Field::ImageId => Kind::IfSet,
+        Field::GuestSvn | Field::Vmpl => Kind::IfSet,
+        Field::Attributes | Field::MiscSelect | Field::TdAttributes | Field::Xfam => Kind::Optional,
+        Field::MrSeam | Field::MrSignerSeam | Field::GuestPolicy => Kind::Optional,
+        _ => Kind::Always,
+    }
+}
+
+/// The line, or the two lines, that accept exactly this value, or for versions this one and later ones.
+fn written(field: Field, value: &FieldValue) -> String {
+    match (field, value) {
+        (Field::GuestPolicy, FieldValue::Number(bits)) => {
+            let words = |set| {
+                let words = GUEST_POLICY_BITS.iter().filter(move |(_, bit)| (bits >> bit & 1 == 1) == set);
+                words.map(|(word, _)| quoted(word)).collect::<Vec<_>>().join(", ")
+            };
+            let lines = [("guest_policy_must", words(true)), ("guest_policy_must_not", words(false))];
+            let lines = lines.iter().filter(|(_, words)| !words.is_empty());
+            lines.map(|(key, words)| format!("{key} = [{words}]")).collect::<Vec<_>>().join("\n")
         }
-        CodeIdentity::SevSnp(id) => value("snp_measurement", &id.measurement),
-        CodeIdentity::None => Ok(()),
+        (Field::Vmpl, FieldValue::Number(level)) => format!("vmpl_max = {level}"),
+        (field, FieldValue::Number(number)) => format!("{field}_min = {number}"),
+        (field, FieldValue::Bytes(bytes)) => format!("{field} = \"{}\"", hex::encode(bytes)),
     }
 }
 
@@ -239,13 +327,13 @@ fn order(hops: &[RecordedHop]) -> Vec<String> {
 }
 
 /// A key of TOML: bare where it can be.
-fn key(name: &str) -> String {
+pub(crate) fn key(name: &str) -> String {
     let bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if bare { name.to_owned() } else { quoted(name) }
 }
 
 /// A basic string of TOML, on one line: peers chose some of the texts.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
         match c {
@@ -261,8 +349,13 @@ fn quoted(text: &str) -> String {
 /// `[recorded]`: shown to people, judged by nobody, but written in a known form.
 pub(crate) fn read_recorded(root: &Table<'_>) {
     let Some(table) = root.table("recorded") else { return };
-    for key in ["by", "version", "at", "path"] {
+    for key in ["by", "version", "operator", "at", "path", "verified_under", "policy_digest", "key"] {
         table.get(key).and_then(|v| v.text());
+    }
+    if let Some(files) = table.get("files") {
+        files.one_or_many().iter().for_each(|file| {
+            file.text();
+        });
     }
     table.finish();
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use inclavared_attest::policy::Policy;
 
 use crate::document::{Table, Value};
 use crate::pki::{read_pki_downstream, read_pki_upstream};
-use crate::policy::{NAME_REMEDY, find_policy, is_name};
+use crate::policy::{NAME_REMEDY, find_policy, for_callers, is_name};
 use crate::{GENUINE_ONLY, Listen, PkiDownstream, PkiUpstream, Target};
 
 /// One way through the process.
@@ -25,10 +26,31 @@ pub struct Route {
     pub legacy: Legacy,
     /// The clients are those of another protocol, which is spoken in place of this one.
     pub compat: Option<Compat>,
-    /// How many hops may follow, this one included. Invariant: 1 to 16.
+    /// How many hops may follow this one. Invariant: 1 to 16.
     pub ttl: u8,
     /// Tells clients without evidence, too, what was expected of a refused hop. That gives away reference values.
     pub disclose_expected: bool,
+    /// What is said to a plain target before the stream. Invariant: `None` where the target is attested.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Legs to the target that stand ready for paths to come. Invariant: `None` where the target shows no evidence, and
+    /// where its policy refuses such legs.
+    pub warm: Option<WarmLegs>,
+}
+
+/// How a plain target learns who is connected, and what was verified of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProxyProtocol {
+    /// The binary form, with a field of ours (docs/OPERATIONS.md).
+    V2,
+}
+
+/// How many legs stand ready, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WarmLegs {
+    /// Of one route, in all workers together. Invariant: 1 to 64.
+    pub size: usize,
+    /// A leg that no path took by then is closed and made anew. Invariant: 100 ms to 5 min.
+    pub max_age: Duration,
 }
 
 /// What a client meets. Invariant of a [`Route`]: not both sides are plain.
@@ -38,7 +60,7 @@ pub enum Upstream {
     Plain,
     /// TLS with this process's evidence; the client needs none.
     Attested,
-    /// TLS with evidence both ways; the client's is appraised under this policy.
+    /// TLS with evidence both ways; the client's is appraised under this policy, and the path behind it judged.
     Mutual { policy: Arc<Policy> },
     /// TLS with a certificate of an ordinary PKI, for clients that know nothing of evidence.
     Pki(PkiUpstream),
@@ -132,6 +154,15 @@ impl Downstream {
     }
 }
 
+impl ProxyProtocol {
+    /// The word in configuration and on the command line.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+        }
+    }
+}
+
 impl Legacy {
     pub fn label(self) -> &'static str {
         match self {
@@ -173,7 +204,9 @@ fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<
     let legacy = table.get("legacy").and_then(|v| v.word(&[("deny", Legacy::Deny), ("enforce", Legacy::Enforce)]));
     let compat = table.get("compat").and_then(|v| v.word(&[("enclave-tls", Compat::EnclaveTls)]));
     let ttl = table.get("ttl").and_then(|v| v.integer(1..=MAX_TTL.into())).unwrap_or(DEFAULT_TTL);
+    let warm = table.get("warm").and_then(|v| read_warm(&v, downstream.as_ref()));
     let disclose_expected = table.get("disclose_expected").and_then(|v| v.flag()).unwrap_or(false);
+    let proxy_protocol = table.get("proxy_protocol").and_then(|v| v.word(&[("v2", ProxyProtocol::V2)]));
     table.finish();
     if let (Some(upstream), Some(downstream)) = (&upstream, &downstream)
         && (upstream, downstream) == (&Upstream::Plain, &Downstream::Plain)
@@ -190,6 +223,17 @@ fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<
     }
     if compat.is_some() {
         check_compat(table, upstream.as_ref(), downstream.as_ref(), legacy);
+        if warm.is_some() {
+            let what = "each question is answered from a path that is verified for it alone";
+            table.mistake_at("warm", what, "leave `warm` out");
+        }
+    }
+    if proxy_protocol.is_some() && downstream.as_ref().is_some_and(|side| side.policy().is_some()) {
+        table.mistake_at(
+            "proxy_protocol",
+            "the target is attested, and takes no PROXY protocol",
+            "leave it out, or write it at the last hop, whose `downstream` is plain or has a PKI's certificate",
+        );
     }
     let (upstream, downstream) = (upstream?, downstream?);
     Some(Route {
@@ -203,6 +247,8 @@ fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<
         compat,
         ttl,
         disclose_expected,
+        proxy_protocol,
+        warm,
     })
 }
 
@@ -228,6 +274,27 @@ fn check_compat(
     }
 }
 
+/// `warm = { size = 8, max_age = "4s" }`.
+fn read_warm(value: &Value<'_>, downstream: Option<&Downstream>) -> Option<WarmLegs> {
+    let table = value.table()?;
+    let size = table.required("size", "write for example `warm = { size = 8 }`");
+    let size = size.and_then(|v| v.integer(1..=MAX_WARM));
+    let max_age = table.get("max_age").and_then(|v| v.duration(SHORTEST_WARM..=LONGEST_WARM));
+    table.finish();
+    match downstream.map(Downstream::policy) {
+        Some(None) => {
+            value.mistake("no leg can stand ready: the target shows no evidence", "leave `warm` out");
+            None
+        }
+        Some(Some(policy)) if policy.refuse_warm_legs => {
+            let what = format!("the policy `{}` says `warm_legs = \"refuse\"`", policy.name);
+            value.mistake(what, "leave `warm` out");
+            None
+        }
+        _ => Some(WarmLegs { size: size?, max_age: max_age.unwrap_or(DEFAULT_WARM_AGE) }),
+    }
+}
+
 fn read_upstream(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<Policy>>) -> Option<Upstream> {
     let remedy = "write \"plain\", \"attested\" or { tls = \"mutual\", policy = \"NAME\" }";
     let side = read_side(table, "upstream", remedy, policies, |side| read_pki_upstream(side, folder))?;
@@ -239,7 +306,7 @@ fn read_upstream(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, A
             side.value.mistake("a policy, and the client shows no evidence that it could judge", remedy);
             None
         }
-        (Tls::Mutual, policy) => Some(Upstream::Mutual { policy: policy?? }),
+        (Tls::Mutual, policy) => Some(Upstream::Mutual { policy: for_callers(policy??) }),
         (Tls::Pki, _) => side.pki.map(Upstream::Pki),
     }
 }
@@ -353,6 +420,15 @@ pub(crate) fn default_role(downstream: &Downstream) -> &'static str {
         Downstream::Attested { .. } | Downstream::Mutual { .. } => "relay",
     }
 }
+
+/// Each is a connection that is made anew when it is too old: more would be a load of their own.
+const MAX_WARM: i64 = 64;
+/// Within the 5 s in which a peer that does not know us wants an OPEN (`handshake_to_open`). Where the peer demands our
+/// evidence its `idle_leg` counts, which is a minute.
+const DEFAULT_WARM_AGE: Duration = Duration::from_secs(4);
+const SHORTEST_WARM: Duration = Duration::from_millis(100);
+/// Half of a hop key's life, and of what a verdict is remembered for.
+const LONGEST_WARM: Duration = Duration::from_secs(5 * 60);
 
 /// Hops a path may have unless the route says otherwise (PROTOCOL section 5).
 pub(crate) const DEFAULT_TTL: u8 = 8;

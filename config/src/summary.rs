@@ -8,7 +8,7 @@ use std::sync::Arc;
 use inclavared_attest::ConfigDigest;
 use inclavared_attest::policy::{IdentityRule, Measurements, Policy, ReferenceValue, TerminalKind};
 
-use crate::{AttesterKind, Config, Errors, Route, VerifierKind, load};
+use crate::{AttesterKind, Config, Errors, GENUINE_ONLY, Route, VerifierKind, load};
 
 /// What a valid configuration says. `Display` shows it whole, a line each.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -127,8 +127,12 @@ fn policy_line(policy: &Policy) -> String {
         }
     };
     let identity = match &policy.identity {
-        IdentityRule::AnyGenuine => "any genuine platform".to_owned(),
+        IdentityRule::AnyGenuine => match &policy.named {
+            Some(named) => format!("{} name(s) by an authority", named.uris.len()),
+            None => "any genuine platform".to_owned(),
+        },
         IdentityRule::Platforms(ids) => format!("{} platform(s)", ids.len()),
+        IdentityRule::ConfigIds(ids) => format!("{} CONFIGID(s)", ids.len()),
     };
     format!("{}: {measurements}; {identity}; up to {} hops", policy.name, policy.shape.max_hops)
 }
@@ -145,7 +149,8 @@ fn policy_warnings(policy: &Policy) -> impl Iterator<Item = String> {
     );
     for kind in [TerminalKind::HostLocal, TerminalKind::Plain] {
         note(
-            policy.shape.terminals.contains(&kind),
+            // The built-in one lets a path begin anywhere, and end nowhere but in a TEE.
+            policy.name != GENUINE_ONLY && policy.shape.terminals.contains(&kind),
             &format!("the terminal `{}` passes; the last hop's bytes leave the TEE unencrypted", kind.name()),
         );
     }

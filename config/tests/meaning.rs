@@ -8,12 +8,12 @@ use inclavared_attest::appraise::TcbStatus;
 use inclavared_attest::appraise::snp::{SnpProduct, SnpTcb};
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::policy::{
-    Applies, Binding, IdentityRule, Measurements, Policy, ReferenceValue, RoleStep, TerminalKind,
+    Applies, Binding, Demand, Field, IdentityRule, Measurements, Policy, ReferenceValue, RoleStep, TerminalKind, Test,
 };
 use inclavared_config::{
     AttesterKind, CertificateFiles, Config, Deadlines, Downstream, FlagConfig, GENUINE_ONLY, Group, Legacy, Limits,
-    Listen, LogFormat, PkiDownstream, PkiUpstream, Suite, Target, TlsSettings, Upstream, VerifierKind, check, load,
-    load_policy, parse, parse_policy,
+    Listen, LogFormat, PkiDownstream, PkiUpstream, Suite, Target, TlsSettings, Upstream, VerifierKind, WarmLegs, check,
+    load, load_policy, parse, parse_policy,
 };
 
 #[test]
@@ -29,7 +29,7 @@ fn what_is_left_out_has_its_default() {
     let route = &config.routes[0];
     assert_eq!(route.role, "workload");
     assert_eq!(route.legacy, Legacy::Enforce);
-    assert_eq!((route.ttl, route.disclose_expected), (8, false));
+    assert_eq!((route.ttl, route.disclose_expected, route.warm), (8, false, None));
 }
 
 #[test]
@@ -43,6 +43,7 @@ fn every_key_of_a_route_arrives() {
     assert_eq!(route.downstream, Downstream::Mutual { policy: Policy::genuine_only().into() });
     assert_eq!((route.role.as_str(), route.legacy, route.ttl), ("ingress", Legacy::Deny, 3));
     assert!(route.disclose_expected);
+    assert_eq!(route.warm, Some(WarmLegs { size: 9, max_age: Duration::from_secs(30) }));
     let plain = load(Path::new("tests/valid/many_routes.toml")).unwrap();
     let roles: Vec<_> = plain.routes.iter().map(|route| route.role.as_str()).collect();
     assert_eq!(roles, ["workload", "workload", "relay", "relay"]);
@@ -61,14 +62,28 @@ fn every_setting_arrives() {
     assert_eq!((sim.tee, sim.debug, sim.tcb), (Tee::Tdx, true, TcbStatus::OutOfDate));
     assert_eq!((sim.mrenclave, sim.mrsigner), (Some([0x11; 32]), Some([0x22; 32])));
     assert_eq!((sim.isv_prod_id, sim.isv_svn), (7, 16));
+    let fields: Vec<_> = sim.fields.iter().map(|(field, value)| format!("{field}={value}")).collect();
+    let wide = |byte: &str| byte.repeat(48);
+    let expected = [
+        format!("mrconfigid={}", wide("c3")),
+        format!("mrowner={}", wide("c4")),
+        format!("mrownerconfig={}", wide("c5")),
+        "td_attributes=0000001000000000".into(),
+        "xfam=e700060000000000".into(),
+        format!("mrseam={}", wide("c6")),
+    ];
+    assert_eq!(fields, expected);
     assert_eq!((sim.mrtd, sim.rtmr), (Some([0xa1; 48]), [Some([0xb2; 48]); 4]));
     assert_eq!(config.workers.get(), 3);
     let limits = Limits {
         connections: 100,
         connections_per_source: 10,
         handshakes_in_flight: 11,
+        handshakes_per_source: 3,
         openings: 12,
         openings_per_source: 5,
+        idle_legs: 14,
+        idle_legs_per_source: 6,
         blocking_threads: 2,
         blocking_queue: 13,
     };
@@ -77,6 +92,9 @@ fn every_setting_arrives() {
     let deadlines = Deadlines {
         handshake: seconds(1),
         handshake_to_open: seconds(2),
+        idle_leg: seconds(12),
+        opening_turn: seconds(13),
+        hop_key: seconds(14),
         open_to_preview: seconds(3),
         open_to_preview_per_hop: Duration::from_millis(400),
         preview_to_start: seconds(5),
@@ -106,6 +124,7 @@ fn every_key_of_a_policy_arrives() {
     assert_eq!(policy.tcb.accepted, BTreeSet::from([TcbStatus::UpToDate, TcbStatus::OutOfDate]));
     assert_eq!(policy.tcb.grace, Duration::from_secs(30 * 86_400));
     assert_eq!(policy.tcb.refused_advisories, BTreeSet::from(["INTEL-SA-00615".to_owned()]));
+    assert_eq!(policy.tcb.allowed_advisories, Some(BTreeSet::from(["INTEL-SA-00289".to_owned()])));
     assert!(!policy.tcb.allow_smt && !policy.tcb.allow_dynamic_platform && !policy.tcb.allow_cached_keys);
     let milan = SnpTcb { fmc: None, bootloader: 4, tee: 1, snp: 24, microcode: 219 };
     let genoa = SnpTcb { snp: 23, ..SnpTcb::default() };
@@ -121,6 +140,7 @@ fn every_key_of_a_policy_arrives() {
     assert_eq!(policy.max_evidence_age, Duration::from_secs(1800));
     assert_eq!(policy.max_path_age, Duration::from_secs(7200));
     assert_eq!(policy.binding, Binding::KeyAudit);
+    assert!(policy.refuse_warm_legs);
     let Measurements::Rules(rules) = &policy.measurements else { panic!("{:?}", policy.measurements) };
     let applies: Vec<_> = rules.iter().map(|rule| rule.applies.clone()).collect();
     assert_eq!(applies, [Applies::Position(1), Applies::Role("relay".into()), Applies::Last, Applies::Any]);
@@ -138,6 +158,59 @@ fn every_key_of_a_policy_arrives() {
     };
     assert_eq!(rules[2].reference_values, [td]);
     assert_eq!(rules[3].reference_values, [ReferenceValue::SevSnp { measurement: [0xa1; 48] }]);
+    let demands: Vec<_> = rules.iter().map(|rule| rule.demands.as_slice()).collect();
+    let hex = |bytes: &str, width: usize| bytes.repeat(width);
+    let shown: Vec<Vec<String>> = demands
+        .iter()
+        .map(|demands| demands.iter().map(|demand| format!("{}: {}", demand.field, demand.test)).collect())
+        .collect();
+    let first = [
+        format!("mrsigner: {}", hex("22", 32)),
+        "isvprodid: 3".into(),
+        "isvsvn: 4 or higher".into(),
+        format!("configid: {}", hex("33", 64)),
+        format!("isvfamilyid: {} or {}", hex("44", 16), hex("45", 16)),
+        format!("isvextprodid: {}", hex("55", 16)),
+        "attributes: 84000000000000000000000000000000 under the mask 84000000000000000000000000000000".into(),
+        "miscselect: 00000000".into(),
+        "configsvn: 5 or higher".into(),
+    ];
+    assert_eq!((&shown[0][..], shown[1].len()), (&first[..], 0));
+    let third = [
+        format!("mrowner: {}", hex("c1", 48)),
+        format!("mrownerconfig: {}", hex("c2", 48)),
+        format!("mrseam: {}", hex("c3", 48)),
+        format!("mrsignerseam: {}", hex("00", 48)),
+        "td_attributes: 0000001000000000 under the mask ffffff7fffffffff".into(),
+        "xfam: e700000000000000 under the mask ffff000000000000".into(),
+    ];
+    assert_eq!(shown[2], third);
+    let fourth = [
+        format!("host_data: {}", hex("d1", 32)),
+        format!("id_key_digest: {}", hex("d2", 48)),
+        format!("author_key_digest: {}", hex("d3", 48)),
+        format!("family_id: {}", hex("d4", 16)),
+        format!("image_id: {}", hex("d5", 16)),
+        "guest_svn: 6 or higher".into(),
+        "guest_policy: set: single-socket, ciphertext-hiding-dram; not set: smt".into(),
+        "vmpl: 1 or lower".into(),
+    ];
+    assert_eq!(shown[3], fourth);
+}
+
+#[test]
+fn a_guest_attests_from_vmpl_0_unless_it_is_said() {
+    let text = "[policy.p]\nidentity = \"any-genuine\"\n[[policy.p.hop]]\nsnp_measurement = \"";
+    let policy = parse_policy("p.toml", &format!("{text}{}\"", "a1".repeat(48)), None).unwrap();
+    let Measurements::Rules(rules) = policy.measurements else { panic!("{:?}", policy.measurements) };
+    assert_eq!(rules[0].demands, [Demand { field: Field::Vmpl, test: Test::AtMost(0) }]);
+}
+
+#[test]
+fn configids_as_an_identity() {
+    let text =
+        format!("[policy.p]\nidentity = {{ configids = \"{}\" }}\nmeasurements = \"not-compared\"", "0a".repeat(64));
+    assert_eq!(parse_policy("p.toml", &text, None).unwrap().identity, IdentityRule::ConfigIds([[10; 64]].into()));
 }
 
 #[test]

@@ -9,8 +9,8 @@ use inclavared_attest::appraise::{
 };
 use inclavared_attest::evidence::{Claims, Tee};
 use inclavared_attest::policy::{
-    Applies, Binding, HopPlace, HopRule, IdentityRule, Measurements, PathEnd, Policy, ReferenceValue, RoleStep,
-    TerminalKind,
+    Applies, Binding, Demand, Field, FieldValue, HopPlace, HopRule, IdentityRule, Measurements, PathEnd, Policy,
+    ReferenceValue, RoleStep, TerminalKind, Test,
 };
 use inclavared_attest::{CollateralDigest, ConfigDigest, KeyId, Reason, Timestamp};
 use inclavared_config::{RecordMeta, RecordedHop, load_policy, parse_policy, render_recorded};
@@ -82,6 +82,7 @@ fn what_was_demanded_is_still_demanded() {
         applies: Applies::Any,
         tees: BTreeSet::from([Tee::Sgx]),
         reference_values: vec![ReferenceValue::SgxEnclave { mrenclave: [1; 32] }],
+        demands: vec![],
         config_digest: Some(ConfigDigest::from_bytes([0xd4; 32])),
     }]);
     let policy = read_back(&[hop(1, "workload", sgx())], &meta(&under));
@@ -163,6 +164,104 @@ fn the_file_reads_well() {
     assert!(load_policy("tests/values/simulated.toml".as_ref(), None).unwrap().allow_simulated);
 }
 
+/// Files of before this knew of more than measurements go on being read, and mean what they meant.
+#[test]
+fn files_of_before_are_read() {
+    let before = load_policy("tests/values/before_fields.toml".as_ref(), None).unwrap();
+    let now = load_policy("tests/values/simulated.toml".as_ref(), None).unwrap();
+    assert_eq!(before, now);
+    assert_eq!(before.digest(), now.digest());
+}
+
+#[test]
+fn what_was_set_at_launch_is_compared() {
+    let CodeIdentity::Sgx(mut enclave) = sgx() else { panic!("an enclave") };
+    (enclave.config_id, enclave.config_svn, enclave.isv_ext_prod_id) = ([3; 64], 4, [5; 16]);
+    let CodeIdentity::Tdx(mut td) = tdx() else { panic!("a TD") };
+    (td.mrowner, td.xfam) = ([6; 48], [7; 8]);
+    let CodeIdentity::SevSnp(mut guest) = snp() else { panic!("a guest") };
+    (guest.host_data, guest.id_key_digest, guest.guest_svn, guest.vmpl) = ([8; 32], [9; 48], 10, 2);
+    guest.guest_policy = 0x1_0000;
+    let codes = [CodeIdentity::Sgx(enclave), CodeIdentity::Tdx(td), CodeIdentity::SevSnp(guest)];
+    let hops: Vec<_> = (1..).zip(&codes).map(|(i, code)| hop(i, "relay", code.clone())).collect();
+    let policy = read_back(&hops, &meta(&Policy::genuine_only()));
+    assert_eq!(
+        demanded(&policy),
+        [
+            vec![
+                format!("configid: {}", "03".repeat(64)),
+                format!("isvextprodid: {}", "05".repeat(16)),
+                "configsvn: 4 or higher".into(),
+            ],
+            vec![format!("mrowner: {}", "06".repeat(48)), format!("mrownerconfig: {}", "00".repeat(48))],
+            vec![
+                format!("host_data: {}", "08".repeat(32)),
+                format!("id_key_digest: {}", "09".repeat(48)),
+                "guest_svn: 10 or higher".into(),
+                "vmpl: 2 or lower".into(),
+            ],
+        ]
+    );
+    let claims = Claims::new(KeyId::of(b"key"), None, None);
+    for (position, code) in (1..).zip(codes) {
+        let place = HopPlace { position, last: position == 3, role: "relay" };
+        policy.admit(&place, &appraised(code), &claims, NOW).unwrap();
+    }
+}
+
+#[test]
+fn fields_that_were_demanded_stay_demanded() {
+    let rule = |tee, value, demands: Vec<Demand>| HopRule {
+        applies: Applies::Any,
+        tees: BTreeSet::from([tee]),
+        reference_values: vec![value],
+        demands,
+        config_digest: None,
+    };
+    let masked = |field, len| Demand { field, test: Test::Masked { value: vec![0; len], mask: vec![1; len] } };
+    let under = Policy {
+        measurements: Measurements::Rules(vec![
+            rule(
+                Tee::Tdx,
+                ReferenceValue::Tdx { mrtd: [4; 48], rtmr: [None; 4], mrconfigid: None },
+                vec![masked(Field::Xfam, 8)],
+            ),
+            rule(
+                Tee::SevSnp,
+                ReferenceValue::SevSnp { measurement: [9; 48] },
+                vec![
+                    Demand { field: Field::GuestPolicy, test: Test::Bits { set: 0, clear: 1 << 16 } },
+                    Demand { field: Field::FamilyId, test: Test::OneOf([FieldValue::Bytes(vec![0; 16])].into()) },
+                ],
+            ),
+        ]),
+        ..Policy::genuine_only()
+    };
+    let recorded = demanded(&read_back(&[hop(1, "relay", tdx()), hop(2, "workload", snp())], &meta(&under)));
+    assert!(recorded[0].contains(&"xfam: 0000000000000000".into()), "{recorded:?}");
+    assert!(recorded[1].contains(&format!("family_id: {}", "00".repeat(16))), "{recorded:?}");
+    let policy = recorded[1].iter().find(|demand| demand.starts_with("guest_policy: not set: smt, ")).unwrap();
+    assert!(policy.ends_with("page-swap-disable"), "{policy}");
+}
+
+fn demanded(policy: &Policy) -> Vec<Vec<String>> {
+    let Measurements::Rules(rules) = &policy.measurements else { panic!("{policy:?}") };
+    let shown =
+        |rule: &HopRule| rule.demands.iter().map(|demand| format!("{}: {}", demand.field, demand.test)).collect();
+    rules.iter().map(shown).collect()
+}
+
+#[test]
+fn who_and_with_which_key_is_in_the_file() {
+    let under = Policy::genuine_only();
+    let key = KeyId::of(b"signer");
+    let meta = RecordMeta { operator: Some("a\nb"), key: Some(key), ..meta(&under) };
+    let text = render_recorded(&[hop(1, "workload", sgx())], &meta);
+    assert!(text.contains("operator = \"a\\U0000000Ab\"\n"), "{text}");
+    assert!(text.contains(&format!("key = \"{key}\"\n")), "{text}");
+    parse_policy("values.toml", &text, None).unwrap();
+}
+
 fn read_back(hops: &[RecordedHop], meta: &RecordMeta<'_>) -> Policy {
     parse_policy("values.toml", &render_recorded(hops, meta), None).expect("what was rendered loads")
 }
@@ -172,10 +271,12 @@ fn meta(verified_under: &Policy) -> RecordMeta<'_> {
         policy: "recorded",
         by: "shelter",
         version: "0.1.0",
+        operator: None,
         at: NOW,
         path: "tcp://127.0.0.1:1236",
         end: PathEnd::Terminal(TerminalKind::SameTee),
         verified_under,
+        key: None,
     }
 }
 
@@ -226,6 +327,10 @@ fn sgx() -> CodeIdentity {
         isv_svn: 4,
         attributes: [0; 16],
         misc_select: 0,
+        config_id: [0; 64],
+        config_svn: 0,
+        isv_family_id: [0; 16],
+        isv_ext_prod_id: [0; 16],
     })
 }
 
@@ -252,6 +357,7 @@ fn snp() -> CodeIdentity {
         author_key_digest: [0; 48],
         family_id: [0; 16],
         image_id: [0; 16],
+        guest_svn: 0,
         guest_policy: 0,
         vmpl: 0,
     }))

@@ -15,7 +15,7 @@ use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised, Collatera
 use inclavared_attest::certificate::PeerCertificate;
 use inclavared_attest::evidence::{Endorsements, Evidence, EvidenceTag};
 use inclavared_attest::path::{
-    Challenge, Counters, Expects, FirstLeg, Nonce, Path, PathError, PathInput, TrailerLimits, no_known_blobs,
+    Challenge, Counters, Expects, FirstLeg, MAX_HOPS, Nonce, Path, PathError, PathInput, TrailerLimits, join_path,
     verify_path,
 };
 use inclavared_attest::policy::{HopPlace, PathEnd, Policy, Verdict};
@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use crate::blocking::BlockingPool;
 use crate::collateral::CollateralService;
 use crate::error::{Error, Refused};
+use crate::have::{Held, Seen};
 
 /// PROTOCOL section 9: an acceptance is remembered for at most this long.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
@@ -117,6 +118,8 @@ pub struct Verifier {
     pub limit: Duration,
     /// Of those that are appraised again, so many at once: new ones do not wait behind them.
     pub turns: Arc<Semaphore>,
+    /// What may be named in `have`.
+    pub seen: Arc<Seen>,
 }
 
 /// The permits of [`Verifier::turns`].
@@ -186,7 +189,7 @@ impl Verifier {
         let check = Arc::new(check);
         let trailer = Arc::clone(&check);
         let judge = move || check.run(&*appraiser).map_err(|error| Refused::Path(Box::new(error)));
-        let sets = move || missing::sets_of_trailer(&trailer.trailer, &trailer.limits());
+        let sets = move || missing::sets_of_trailer(&trailer.trailer, &trailer.limits(), &trailer.context.held);
         self.judge("verifying a path", judge, sets).await
     }
 
@@ -302,6 +305,8 @@ pub struct PathContext {
     pub evidence: Evidence,
     pub own: Option<KeyId>,
     pub open: OpenDigest,
+    /// What that OPEN said that we have, until the PREVIEW is verified.
+    pub held: Held,
 }
 
 /// One trailer to be verified, with all that it takes, owned.
@@ -316,6 +321,8 @@ pub struct PathCheck {
 #[derive(Clone, Debug)]
 pub enum Due {
     Preview,
+    /// The path behind a client.
+    Forward,
     /// `path` is the newest state of it.
     Refresh {
         path: Arc<Path>,
@@ -332,25 +339,34 @@ impl PathCheck {
         TrailerLimits { hops: self.context.policy.shape.max_hops, ..TrailerLimits::DEFAULT }
     }
 
+    /// Whether the records join; what they speak of is not judged, and the policy not asked.
+    pub fn join(&self) -> Result<Path, PathError> {
+        self.input(TrailerLimits { hops: MAX_HOPS, ..TrailerLimits::DEFAULT }, join_path)
+    }
+
     fn run(&self, appraiser: &dyn Appraise) -> Result<Path, PathError> {
-        let PathContext { policy, nonce, leg, spki, evidence, own, open } = &self.context;
+        self.input(self.limits(), |input| verify_path(input, &self.context.policy, appraiser))
+    }
+
+    fn input<T>(&self, limits: TrailerLimits, judge: impl FnOnce(&PathInput<'_>) -> T) -> T {
+        let PathContext { nonce, leg, spki, evidence, own, open, held, .. } = &self.context;
         let expects = match &self.due {
             Due::Preview => Expects::Preview,
+            Due::Forward => Expects::Forward,
             Due::Refresh { path, challenge } => Expects::Refresh { path, challenge: challenge.as_ref() },
             Due::Final { path, counters } => Expects::Final { path, counters: *counters },
         };
-        let input = PathInput {
+        judge(&PathInput {
             trailer: &self.trailer,
-            limits: self.limits(),
+            limits,
             expects,
             nonce: *nonce,
             leg: FirstLeg { id: *leg, spki, evidence: evidence.blob() },
             own: *own,
             open: *open,
             now: Timestamp::now(),
-            known: &no_known_blobs,
-        };
-        verify_path(&input, policy, appraiser)
+            known: &|name| held.blob(name),
+        })
     }
 }
 

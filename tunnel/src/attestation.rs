@@ -148,6 +148,9 @@ fn simulated(folder: &Path, settings: &SimSettings) -> Result<SimAttester, Attes
             *register = value;
         }
     }
+    for (field, value) in &settings.fields {
+        spec.set(*field, value).map_err(failed)?;
+    }
     spec.debug = settings.debug;
     spec.tcb = TcbChoice::Status(settings.tcb);
     spec.machine.clone_from(&settings.machine);

@@ -3,18 +3,22 @@
 use std::sync::Arc;
 
 use inclavared_attest::Reason;
-use inclavared_attest::path::{Nonce, Open, Path, VERSION};
-use inclavared_attest::policy::{Binding, Policy};
+use inclavared_attest::path::{Close, Counters, Nonce, Open, Path, VERSION};
+use inclavared_attest::policy::{Binding, Policy, TerminalKind};
 use inclavared_config::Target;
 
+use crate::appraise::{Due, PathCheck};
 use crate::connect::{dial, server_name};
 use crate::error::{Error, PeerMisbehaved};
+use crate::forward::{self, Behind};
+use crate::frame::FrameKind;
 use crate::handshake::{self, Speaks};
 use crate::identity::HopIdentity;
-use crate::leg::Leg;
+use crate::leg::{Leg, out_of_order};
 use crate::live;
 use crate::node::Node;
 use crate::open::{OpenedPath, open_path, start_path};
+use crate::quoting::Quoter;
 
 /// How many hops a path may have if its policy does not say less.
 const TTL: u8 = 16;
@@ -24,6 +28,7 @@ const TTL: u8 = 16;
 pub struct VerifiedPath {
     leg: Leg,
     opened: OpenedPath,
+    quoter: Option<Quoter>,
 }
 
 /// Connects to the first hop and verifies the whole path behind it under `policy`. Every wait has its deadline.
@@ -54,9 +59,10 @@ pub async fn verify(
         ttl: policy.shape.max_hops.min(TTL).saturating_sub(1),
         visited: Vec::new(),
         have: Vec::new(),
+        no_warm_legs: policy.refuse_warm_legs,
     };
     match open_path(node, &mut leg, policy, &open, node.deadlines.open_to_preview).await {
-        Ok(opened) => Ok(VerifiedPath { leg, opened }),
+        Ok(opened) => Ok(VerifiedPath { leg, opened, quoter: None }),
         Err(error) => {
             leg.abort(error.reason(), "the path was refused").await;
             Err(error)
@@ -69,6 +75,11 @@ impl VerifiedPath {
         &self.opened.path
     }
 
+    /// Has this process show a fresh quote of its own at level `quote`, where it shows evidence.
+    pub fn quoting(self, quoter: Option<Quoter>) -> Self {
+        Self { quoter, ..self }
+    }
+
     /// Lets the path go: what was to be learnt is learnt.
     pub async fn leave(self) {
         self.leg.abort(Reason::Cancelled, "attestation only").await;
@@ -78,7 +89,7 @@ impl VerifiedPath {
     ///
     /// At `key+audit` the fresh quotes are waited for: nothing else asks for them while the caller moves its bytes.
     pub async fn start(mut self, node: &Node) -> Result<(Leg, OpenedPath), Error> {
-        if let Err(error) = start_path(&mut self.leg, &self.opened).await {
+        if let Err(error) = self.show_and_start().await {
             self.leg.abort(error.reason(), "the path was not started").await;
             return Err(error);
         }
@@ -93,4 +104,56 @@ impl VerifiedPath {
             }
         }
     }
+
+    /// Starts the path with an empty stream, and ends it: by then the workload has judged who asks, and every hop has
+    /// signed. Gives the path with its receipts, and what was counted here.
+    pub async fn probe(self, node: &Node) -> Result<(Arc<Path>, Counters), Error> {
+        let (mut leg, opened) = self.start(node).await?;
+        match empty_stream(node, &mut leg, &opened).await {
+            Ok(receipted) => {
+                leg.close().await;
+                Ok(receipted)
+            }
+            Err(error) => {
+                leg.fail(&error, true).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The server may judge who asks: the path begins in this process.
+    async fn show_and_start(&mut self) -> Result<(), Error> {
+        let fresh = forward::quoted(forward::quote(self.quoter.as_ref(), &self.leg, &self.opened)?).await?;
+        let shown = Behind::begins(TerminalKind::Workload).shown(&self.leg, &self.opened, fresh)?;
+        start_path(&mut self.leg, &self.opened, shown).await
+    }
+}
+
+/// What the server sends of itself is counted and forgotten.
+async fn empty_stream(node: &Node, leg: &mut Leg, opened: &OpenedPath) -> Result<(Arc<Path>, Counters), Error> {
+    leg.send(FrameKind::End, &[]).await?;
+    let limit = node.deadlines.half_close;
+    let (mut counters, mut ended) = (Counters::default(), false);
+    let trailer = loop {
+        let late = |_| Error::Deadline { what: "the end of the stream", limit };
+        let frame = tokio::time::timeout(limit, leg.source.frame()).await.map_err(late)?;
+        let frame = frame.map_err(|error| match error {
+            Error::Peer(PeerMisbehaved::Truncated | PeerMisbehaved::Closed) if ended => {
+                PeerMisbehaved::Unreceipted.into()
+            }
+            other => other,
+        })?;
+        match frame.kind {
+            FrameKind::Data if !ended => counters.down += frame.payload.len() as u64,
+            FrameKind::End if !ended => ended = true,
+            FrameKind::Trailer => break frame.payload,
+            _ => return Err(out_of_order(&frame, "DATA, END or TRAILER", false)),
+        }
+    };
+    let due = Due::Final { path: Arc::clone(&opened.path), counters };
+    let path = node.verifier.path(PathCheck { context: opened.context.clone(), trailer, due }).await?;
+    if matches!(path.close, Some(Close::Complete { .. })) && !ended {
+        return Err(PeerMisbehaved::Protocol("a receipt for the whole stream before its END".to_owned()).into());
+    }
+    Ok((Arc::new(path), counters))
 }

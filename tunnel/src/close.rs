@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use inclavared_attest::Reason;
 use inclavared_attest::path::{Close, CloseReason, Counters, Downstream, Path, Receipt};
 use inclavared_attest::policy::TerminalKind;
 
@@ -97,14 +98,21 @@ impl Closing<'_> {
         }
     }
 
-    /// The receipt of a stream that the half-close timer ended.
-    pub fn expired(&self, counters: Counters) -> Result<(Vec<u8>, Closed), Error> {
+    /// The receipt of a stream that a timer ended.
+    pub fn expired(&self, counters: Counters, reason: CloseReason) -> Result<(Vec<u8>, Closed), Error> {
         let Below::End(end) = self.below else {
             return Err(Error::Internal("a receipt of our own for a path below".to_owned()));
         };
-        let reason = CloseReason::HalfClose;
         let ours = self.sign(end.downstream.clone(), None, Receipt { counters, close: reason })?;
         Ok((ours.unwrap_or_default(), Closed { reason, path: None }))
+    }
+
+    /// The receipt of a stream whose path below broke off: how far it went, and what had crossed this hop. None where no
+    /// hop was below, or the client speaks no frames.
+    pub fn severed(&self, counters: Counters, reason: Reason) -> Result<Option<Vec<u8>>, Error> {
+        let Below::Path(opened) = self.below else { return Ok(None) };
+        let path = self.live.path().unwrap_or_else(|| Arc::clone(&opened.path));
+        self.sign(path.as_severed(reason), None, Receipt { counters, close: CloseReason::Severed })
     }
 
     fn sign(

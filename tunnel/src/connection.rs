@@ -4,29 +4,34 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use inclavared_attest::Timestamp;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::path::{AttestedPeer, Counters, Downstream, Nonce, Onward, Open, Path, PeerVerdict, VERSION};
 use inclavared_attest::policy::{Binding, Policy, TerminalKind};
-use inclavared_config::{Downstream as Side, Legacy, Route, Upstream};
+use inclavared_attest::{RecordDigest, Timestamp};
+use inclavared_config::{Downstream as Side, Legacy, ProxyProtocol, Upstream};
 use tokio::net::UnixStream;
 
+use crate::appraise::Admitted;
 use crate::close::{Below, Closed, Closing, Ending};
 use crate::compat;
 use crate::connect::{dial, server_name, terminal_kind};
 use crate::error::{Error, PeerMisbehaved, Refused};
+use crate::forward::{self, Behind};
 use crate::frame::FrameKind;
 use crate::handshake::{self, ClientCertificate, Speaks};
 use crate::identity::HopIdentity;
 use crate::leg::Leg;
 use crate::live::Live;
 use crate::node::{Node, RouteState, Service};
-use crate::open::{Asked, open_path, receive_open, receive_start, start_path, while_client_waits};
+use crate::open::{Asked, open_path, receive_start, start_path, while_client_waits};
 use crate::permits::Permit;
+use crate::proxy_protocol;
+use crate::quoting::Pending;
 use crate::reappraise::Standing;
 use crate::relay::{self, Outcome, Times};
 use crate::socket::Socket;
 use crate::statement::Statement;
+use crate::warm::{open_warm, receive_open};
 
 /// What is said of a connection when it has ended.
 #[derive(Debug)]
@@ -75,13 +80,13 @@ async fn run(
     let changes = node.verifier.changes();
     // The opening is large and short: on the heap it is gone when the stream begins.
     let (mut client, speaks) = Box::pin(meet(node, route, socket)).await?;
-    let known = Box::pin(client_is_known(node, route, &client)).await;
-    let disclose = route.route.disclose_expected || matches!(known, Ok(true));
+    let known = Box::pin(client_is_known(node, route, &client, speaks)).await;
+    let disclose = route.route.disclose_expected || matches!(known, Ok(Some(_)));
     let opened = match known {
-        Ok(_) => open(node, route, &mut client, speaks, source).await,
+        Ok(known) => open(node, route, &mut client, speaks, known, source).await,
         Err(error) => Err(error),
     };
-    let Opened { mut server, mut below, statement } = match opened {
+    let Opened { mut server, mut below, behind, statement } = match opened {
         Ok(opened) => opened,
         Err(error) => {
             Box::pin(client.fail(&error, disclose)).await;
@@ -98,7 +103,8 @@ async fn run(
     let times = times(node, path.as_deref());
     let live = Live::new(node, route.quoter.as_ref(), statement, &below, (&client, &server));
     let closing = Closing { node, below: &below, live: &live };
-    let standing = standing(&route.route, &mut client, &below);
+    let standing =
+        Standing::new((behind.into_judged(), route.route.upstream.policy()), (&below, route.route.downstream.policy()));
     let refused = std::pin::pin!(standing.until_refused(&node.verifier, changes));
     let Outcome { counters, result } = relay::run(&mut client, &mut server, &closing, &times, refused).await;
     report.counters = counters;
@@ -114,7 +120,12 @@ async fn run(
         Err(broken) => {
             let (client_knows, server_knows) = (broken.client_knows(), broken.server_knows());
             let told = async {
-                let client = client.fail_unless(client_knows, &broken.error, disclose);
+                let client = async {
+                    match broken.client_is_receipted() {
+                        true => client.close().await,
+                        false => client.fail_unless(client_knows, &broken.error, disclose).await,
+                    }
+                };
                 tokio::join!(client, server.fail_unless(server_knows, &broken.error, true))
             };
             Box::pin(told).await;
@@ -154,12 +165,20 @@ fn without_files() -> Error {
     Error::Internal("this route has no certificates and was asked for some".to_owned())
 }
 
-/// Appraises the client where the route asks for its evidence. `true`: it has shown some that was accepted.
-async fn client_is_known(node: &Node, route: &RouteState, client: &Leg) -> Result<bool, Error> {
+/// Appraises the client where the route asks for its evidence: as the first of the path behind it, which it shows with
+/// START. One that speaks no frames shows none, and its policy has to allow that.
+async fn client_is_known(
+    node: &Node,
+    route: &RouteState,
+    client: &Leg,
+    speaks: Speaks,
+) -> Result<Option<Admitted>, Error> {
     match (&route.route.upstream, client.tls.as_ref().and_then(|facts| facts.peer.as_ref())) {
-        (Upstream::Mutual { policy }, Some(peer)) => node.verifier.admit(peer, policy, false).await.map(|_| true),
+        (Upstream::Mutual { policy }, Some(peer)) => {
+            node.verifier.admit(peer, policy, speaks == Speaks::Bytes).await.map(Some)
+        }
         (Upstream::Mutual { .. }, None) => Err(Refused::NoEvidence.into()),
-        _ => Ok(false),
+        _ => Ok(None),
     }
 }
 
@@ -167,6 +186,7 @@ async fn client_is_known(node: &Node, route: &RouteState, client: &Leg) -> Resul
 struct Opened {
     server: Leg,
     below: Below,
+    behind: Behind,
     statement: Option<Statement>,
 }
 
@@ -175,11 +195,12 @@ async fn open(
     route: &RouteState,
     client: &mut Leg,
     speaks: Speaks,
+    known: Option<Admitted>,
     source: Option<IpAddr>,
 ) -> Result<Opened, Error> {
     match speaks {
         Speaks::Frames => Box::pin(open_for_path(node, route, client, source)).await,
-        Speaks::Bytes => Box::pin(open_for_bytes(node, route, client, source)).await,
+        Speaks::Bytes => Box::pin(open_for_bytes(node, route, client, known, source)).await,
     }
 }
 
@@ -195,8 +216,9 @@ async fn open_for_path(
     let own = facts.own.clone().ok_or_else(|| Error::Internal("a server leg without our identity".to_owned()))?;
     let service = route.identity.clone();
     let is_mine = move |kid: &_| service.as_ref().is_some_and(|service| service.is_mine(kid));
-    let asked = receive_open(client, node.deadlines.handshake_to_open, is_mine).await?;
-    let _permit = node.gates.openings.take(source)?;
+    let asked = receive_open(node, route, client, source, is_mine).await?;
+    let turn = node.gates.openings.turn_within(source, node.deadlines.opening_turn);
+    let _permit = while_client_waits(client, turn).await?;
     let mut statement = Statement::new(Arc::clone(&own), &route.route.role, &asked.open, asked.digest, &leg);
     let quote = match asked.open.binding {
         Binding::Quote => Some(route.quoter()?.ask(statement.preview_leaf())?),
@@ -211,18 +233,42 @@ async fn open_for_path(
     };
     let cascade = async { tokio::try_join!(Box::pin(below(node, route, Some(&asked), Some(&own))), quote) };
     let ((server, below), fresh) = while_client_waits(client, cascade).await?;
+    let shown = quote_for_start(route, server.as_ref(), &below)?;
     let preview = statement.preview(&below, fresh)?;
     client.send_within(FrameKind::Preview, &preview, "taking the PREVIEW", node.deadlines.preview_to_start).await?;
-    let started = receive_start(client, &asked, statement.preview_digest(), node.deadlines.preview_to_start).await;
-    let server = match (started, server) {
-        (Ok(()), server) => join(node, route, server, &below).await?,
+    let started = Box::pin(started(node, route, client, &asked, statement.preview_digest())).await;
+    let (behind, server) = match (started, server) {
+        (Ok(behind), server) => {
+            let server = join(node, route, server, &below, (client, &behind), shown).await?;
+            (behind, server)
+        }
         (Err(error), Some(server)) => {
             server.abort(error.reason(), "the client did not start the path").await;
             return Err(error);
         }
         (Err(error), None) => return Err(error),
     };
-    Ok(Opened { server, below, statement: Some(statement) })
+    Ok(Opened { server, below, behind, statement: Some(statement) })
+}
+
+/// START, and what it shows of the path behind the client.
+async fn started(
+    node: &Node,
+    route: &RouteState,
+    client: &mut Leg,
+    asked: &Asked,
+    shown: Option<RecordDigest>,
+) -> Result<Behind, Error> {
+    let forward = receive_start(client, asked, shown, node.deadlines.preview_to_start).await?;
+    Behind::of_client(node, route.route.upstream.policy(), client, asked, forward).await
+}
+
+/// Our own quote as the client of the path below, where it is asked for.
+fn quote_for_start(route: &RouteState, server: Option<&Leg>, below: &Below) -> Result<Option<Pending>, Error> {
+    match (server, below) {
+        (Some(leg), Below::Path(opened)) => forward::quote(route.quoter.as_ref(), leg, opened),
+        _ => Ok(None),
+    }
 }
 
 /// The client speaks no frames: this hop verifies the path below under its own policy before a byte passes.
@@ -230,13 +276,22 @@ async fn open_for_bytes(
     node: &Node,
     route: &RouteState,
     client: &Leg,
+    known: Option<Admitted>,
     source: Option<IpAddr>,
 ) -> Result<Opened, Error> {
-    let _permit = node.gates.openings.take(source)?;
+    let _permit = node.gates.openings.turn_within(source, node.deadlines.opening_turn).await?;
     let own = client.tls.as_ref().and_then(|facts| facts.own.clone());
     let (server, below) = below(node, route, None, own.as_ref()).await?;
-    let server = join(node, route, server, &below).await?;
-    Ok(Opened { server, below, statement: None })
+    let shown = quote_for_start(route, server.as_ref(), &below)?;
+    let behind = match &route.route.upstream {
+        Upstream::Plain => {
+            let own = server.as_ref().and_then(|leg| leg.tls.as_ref()?.own.as_ref());
+            Behind::plain(client.sink.socket(), own.map_or(Tee::None, |own| own.certificate.evidence().tee()))
+        }
+        upstream => Behind::without_frames(client, known, upstream.policy()),
+    };
+    let server = join(node, route, server, &below, (client, &behind), shown).await?;
+    Ok(Opened { server, below, behind, statement: None })
 }
 
 /// What lies below: its leg, unless it is dialled at START, and what our record says of it.
@@ -264,6 +319,19 @@ async fn below(
         (true, _) => Some(route.identity()?),
         (false, _) => None,
     };
+    let ask = || match asked {
+        Some(asked) => onward(route, &asked.open, policy, own),
+        None => first(route, policy),
+    };
+    // Before the dial: where no hop may follow, none is called.
+    let mut open = ask()?;
+    if route.warm.is_some() {
+        let limit = opening_limit(node, &open);
+        if let Some((leg, opened)) = open_warm(node, route, identity.as_ref(), policy, &open, limit).await? {
+            return Ok((Some(leg), Below::Path(opened)));
+        }
+        open = ask()?;
+    }
     let socket = dial(&route.route.target, node.deadlines.dial).await?;
     let name = server_name(&route.route.target);
     let handshake = handshake::connect(socket, &node.provider, identity, name, node.deadlines.handshake).await;
@@ -272,12 +340,7 @@ async fn below(
         let end = legacy_end(node, &leg, policy).await?;
         return Ok((Some(leg), Below::End(end)));
     }
-    let open = match asked {
-        Some(asked) => onward(route, &asked.open, policy, own)?,
-        None => first(route, policy)?,
-    };
-    let passed = node.deadlines.open_to_preview_per_hop * u32::try_from(open.visited.len()).unwrap_or(u32::MAX);
-    let limit = node.deadlines.open_to_preview.saturating_sub(passed);
+    let limit = opening_limit(node, &open);
     match open_path(node, &mut leg, policy, &open, limit).await {
         Ok(opened) => Ok((Some(leg), Below::Path(opened))),
         Err(error) => {
@@ -285,6 +348,12 @@ async fn below(
             Err(error)
         }
     }
+}
+
+/// How long the PREVIEW may take: less with every hop that the path has passed.
+fn opening_limit(node: &Node, open: &Open) -> Duration {
+    let passed = node.deadlines.open_to_preview_per_hop * u32::try_from(open.visited.len()).unwrap_or(u32::MAX);
+    node.deadlines.open_to_preview.saturating_sub(passed)
 }
 
 /// The OPEN that goes on, for the verifier further up.
@@ -297,11 +366,13 @@ fn onward(route: &RouteState, open: &Open, policy: &Policy, own: Option<&Arc<Hop
         route: None,
         policy: Some(policy.digest()),
         have: Vec::new(),
+        no_warm_legs: policy.refuse_warm_legs,
     };
     Ok(open.onward(onward).map_err(PeerMisbehaved::Open)?)
 }
 
-/// The OPEN of a path that begins here: this process is its verifier.
+/// The OPEN of a path that begins here: this process is its verifier, and the server is the first hop of those that may
+/// follow.
 fn first(route: &RouteState, policy: &Policy) -> Result<Open, Error> {
     let nonce = Nonce::generate().map_err(|error| Error::Internal(format!("randomness: {error}")))?;
     Ok(Open {
@@ -310,9 +381,10 @@ fn first(route: &RouteState, policy: &Policy) -> Result<Open, Error> {
         binding: policy.binding,
         route: None,
         policy: Some(policy.digest()),
-        ttl: route.route.ttl,
+        ttl: route.route.ttl.min(policy.shape.max_hops).saturating_sub(1),
         visited: Vec::new(),
         have: Vec::new(),
+        no_warm_legs: policy.refuse_warm_legs,
     })
 }
 
@@ -335,16 +407,28 @@ async fn legacy_end(node: &Node, leg: &Leg, policy: &Arc<Policy>) -> Result<Endi
 }
 
 /// Everything is verified: the path below is started, or the plain target dialled.
-async fn join(node: &Node, route: &RouteState, server: Option<Leg>, below: &Below) -> Result<Leg, Error> {
+async fn join(
+    node: &Node,
+    route: &RouteState,
+    server: Option<Leg>,
+    below: &Below,
+    (client, behind): (&Leg, &Behind),
+    shown: Option<Pending>,
+) -> Result<Leg, Error> {
     match (server, &route.serves) {
         (Some(mut leg), _) => {
             if let Below::Path(opened) = below {
-                start_path(&mut leg, opened).await?;
+                let forward = behind.shown(&leg, opened, forward::quoted(shown).await?)?;
+                start_path(&mut leg, opened, forward).await?;
             }
             Ok(leg)
         }
         (None, Service::Target) => {
-            let socket = dial(&route.route.target, node.deadlines.dial).await?;
+            let mut socket = dial(&route.route.target, node.deadlines.dial).await?;
+            if let Some(ProxyProtocol::V2) = route.route.proxy_protocol {
+                let header = proxy_protocol::header(client, behind, route.route.upstream.policy());
+                proxy_protocol::send(&mut socket, &header, node.deadlines.dial).await?;
+            }
             match &route.pki.downstream {
                 Some(files) => handshake::connect_pki(socket, files, node.deadlines.handshake).await,
                 None => Ok(Leg::plain(socket)),
@@ -361,13 +445,6 @@ async fn join(node: &Node, route: &RouteState, server: Option<Leg>, below: &Belo
             Ok(Leg::plain(Socket::Unix(ours)))
         }
     }
-}
-
-/// What is appraised again when collateral changes. The client's evidence has no other use from here on.
-fn standing(route: &Route, client: &mut Leg, below: &Below) -> Standing {
-    let peer = client.tls.as_mut().and_then(|facts| facts.peer.as_mut());
-    let evidence = route.upstream.policy().and_then(|policy| Some((peer?.evidence.take()?, policy)));
-    Standing::new(evidence, below, route.downstream.policy())
 }
 
 fn times(node: &Node, path: Option<&Path>) -> Times {

@@ -90,6 +90,8 @@ pub enum PeerMisbehaved {
     Truncated,
     #[error("the peer closed the connection")]
     Closed,
+    #[error("the client closed the leg and asked for nothing")]
+    NeverAsked,
     #[error("the client left: {}{}", .0.code, .0.text.as_deref().map(|text| format!(": {text}")).unwrap_or_default())]
     Aborted(Abort),
     #[error("the path ended without its receipt")]
@@ -100,6 +102,8 @@ pub enum PeerMisbehaved {
     Open(OpenRefusal),
     #[error(transparent)]
     ClientProof(ClientProofError),
+    #[error("START shows no path behind the client, and this route judges it")]
+    NoForward,
     #[error("{0}")]
     Frame(#[from] FrameError),
     #[error("{0}")]
@@ -125,6 +129,9 @@ pub enum Refused {
     Policy(#[from] PolicyError),
     #[error(transparent)]
     Path(#[from] Box<PathError>),
+    /// The path behind a client: whoever asks for what is served here.
+    #[error("the path behind the client")]
+    Behind(#[source] Box<PathError>),
 }
 
 impl Error {
@@ -158,7 +165,13 @@ impl Error {
     pub fn is_peers_last_word(&self) -> bool {
         matches!(
             self,
-            Self::Fault(_) | Self::Peer(PeerMisbehaved::Io(_) | PeerMisbehaved::Alert(_) | PeerMisbehaved::Aborted(_))
+            Self::Fault(_)
+                | Self::Peer(
+                    PeerMisbehaved::Io(_)
+                        | PeerMisbehaved::Alert(_)
+                        | PeerMisbehaved::NeverAsked
+                        | PeerMisbehaved::Aborted(_)
+                )
         )
     }
 
@@ -196,6 +209,11 @@ impl Error {
 }
 
 impl PeerMisbehaved {
+    /// The peer is not there any more, and has not said why.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Alert(_) | Self::Truncated | Self::Unreceipted | Self::Closed)
+    }
+
     pub fn reason(&self) -> Reason {
         match self {
             Self::Tls(error) => error.reason(),
@@ -203,10 +221,11 @@ impl PeerMisbehaved {
             Self::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => Reason::Reset,
             Self::Io(_) | Self::Truncated | Self::Unreceipted => Reason::Truncated,
             Self::Unaudited => Reason::BindingLevel,
-            Self::Closed | Self::Aborted(_) => Reason::Cancelled,
+            Self::Closed | Self::NeverAsked | Self::Aborted(_) => Reason::Cancelled,
             Self::Frame(_) | Self::Wire(_) | Self::Order { .. } | Self::Protocol(_) => Reason::Protocol,
             Self::Open(error) => error.reason(),
             Self::ClientProof(error) => error.reason(),
+            Self::NoForward => Reason::PathForm,
             Self::LegacyDenied => Reason::LegacyDenied,
         }
     }
@@ -219,7 +238,7 @@ impl Refused {
             Self::Certificate(error) => error.reason(),
             Self::Appraisal(error) => error.reason(),
             Self::Policy(error) => error.reason(),
-            Self::Path(error) => error.reason(),
+            Self::Path(error) | Self::Behind(error) => error.reason(),
         }
     }
 
@@ -238,6 +257,7 @@ impl Refused {
             Self::Appraisal(e) => Fault::new(e.reason(), &e.what).with_values(&e.expected, &e.found),
             Self::Policy(e) => Fault::new(e.reason(), &e.what).with_values(&e.expected, &e.found),
             Self::Path(e) => Fault::from(&**e),
+            Self::Behind(e) => e.behind_the_client(),
         }
     }
 }
@@ -262,6 +282,9 @@ impl From<WireError> for Error {
 
 fn describe(fault: &Fault) -> String {
     let mut text = format!("{}: {}", fault.code, fault.text.as_deref().unwrap_or("no details"));
+    if let Some(hop) = fault.hop {
+        text.push_str(&format!(" (of hop {hop} below it)"));
+    }
     if let Some(expected) = &fault.expected {
         text.push_str(&format!(", expected {expected}"));
     }

@@ -17,6 +17,9 @@ pub const MAX_DATA: usize = 16_376;
 /// A trailer with collateral; nothing larger is ever put together.
 pub const MAX_CONTROL: usize = 512 * 1024;
 
+/// A START: the largest path behind a client with its evidence, and the client's proof.
+pub const MAX_START: usize = 320 * 1024;
+
 macro_rules! kinds {
     ($($name:ident = $code:literal, $max:expr;)*) => {
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -39,7 +42,7 @@ macro_rules! kinds {
 kinds! {
     Open = 1, 4096;
     Preview = 2, MAX_CONTROL;
-    Start = 3, 64 * 1024;
+    Start = 3, MAX_START;
     Abort = 4, 1024;
     Data = 5, MAX_DATA;
     Refresh = 6, MAX_CONTROL;

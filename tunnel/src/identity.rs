@@ -1,6 +1,6 @@
 //! The hop key in service: made, attested and replaced while handshakes go on.
 //!
-//! A new key serves new handshakes every ten minutes. A leg keeps the identity with which it was made, and signs its
+//! A new key serves new handshakes every ten minutes (`hop_key`). A leg keeps the identity with which it was made, and signs its
 //! records with it, for as long as it lives.
 
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use inclavared_attest::attester::Attester;
 use inclavared_attest::certificate::{self, HopCertificate};
 use inclavared_attest::evidence::HopClaims;
 use inclavared_attest::hop_key::HopKey;
+use inclavared_attest::named::{NameError, NamingKey};
 use inclavared_attest::{ConfigDigest, KeyId, PolicyDigest, Timestamp};
 use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -19,9 +20,6 @@ use rustls::sign::CertifiedKey;
 
 use crate::compat::LegacyService;
 use crate::error::Error;
-
-/// How long a key serves new handshakes.
-pub const ROTATION: Duration = Duration::from_secs(10 * 60);
 
 /// How long a certificate is valid: a rotation that fails for a while keeps the old key until then.
 /// `PROTOCOL.md` section 6 refuses more than an hour.
@@ -35,6 +33,7 @@ pub struct HopIdentity {
     pub key: HopKey,
     pub certificate: HopCertificate,
     certified: Arc<CertifiedKey>,
+    naming: Option<Arc<NamingKey>>,
 }
 
 /// What a route says of itself in its evidence.
@@ -49,6 +48,7 @@ pub struct Role {
 pub struct IdentityService {
     attester: Arc<dyn Attester>,
     role: Role,
+    naming: Option<Arc<NamingKey>>,
     current: ArcSwapOption<HopIdentity>,
     /// Every identity that a leg still holds, to recognise a path that comes back.
     live: Mutex<HashMap<KeyId, Weak<HopIdentity>>>,
@@ -61,6 +61,11 @@ impl HopIdentity {
     pub fn certified(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.certified)
     }
+
+    /// What the authority says of this key, for evidence that ends with `not_after`. None where there is no authority.
+    pub fn name(&self, not_after: Timestamp) -> Result<Option<Vec<u8>>, NameError> {
+        self.naming.as_ref().map(|naming| naming.name(self.key.kid(), not_after)).transpose()
+    }
 }
 
 impl std::fmt::Debug for HopIdentity {
@@ -72,8 +77,18 @@ impl std::fmt::Debug for HopIdentity {
 impl IdentityService {
     /// Makes the first identity: a process that cannot attest does not start to listen. Blocks for a quote.
     pub fn start(attester: Arc<dyn Attester>, role: Role, now: Timestamp) -> Result<Self, Error> {
+        Self::start_named(attester, role, None, now)
+    }
+
+    /// [`start`](Self::start), with an authority that names every key.
+    pub fn start_named(
+        attester: Arc<dyn Attester>,
+        role: Role,
+        naming: Option<Arc<NamingKey>>,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
         let (current, live, legacy) = (ArcSwapOption::empty(), Mutex::default(), OnceLock::new());
-        let service = Self { attester, role, current, live, legacy };
+        let service = Self { attester, role, naming, current, live, legacy };
         service.rotate(now)?;
         Ok(service)
     }
@@ -97,13 +112,16 @@ impl IdentityService {
             not_after: now.plus(LIFETIME),
             config_digest: self.role.config_digest,
         };
-        let certificate = certificate::issue(&key, &*self.attester, claims, now)
+        let naming = self.naming.clone();
+        let name = naming.as_ref().map(|naming| naming.name(key.kid(), claims.not_after)).transpose();
+        let name = name.map_err(|e| internal("naming a hop key", &e))?;
+        let certificate = certificate::issue_named(&key, &*self.attester, claims, name, now)
             .map_err(|e| internal("having a hop key attested", &e))?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8_der().to_vec()));
         let signer = any_ecdsa_type(&private).map_err(|e| internal("using a hop key", &e))?;
         let chain = vec![CertificateDer::from(certificate.der().to_vec())];
         let identity =
-            Arc::new(HopIdentity { key, certificate, certified: Arc::new(CertifiedKey::new(chain, signer)) });
+            Arc::new(HopIdentity { key, certificate, certified: Arc::new(CertifiedKey::new(chain, signer)), naming });
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         live.retain(|_, identity| identity.strong_count() > 0);
         live.insert(identity.key.kid(), Arc::downgrade(&identity));
@@ -214,7 +232,7 @@ mod tests {
         let (service, attester) = service(now);
         let kid = service.current(now).unwrap().key.kid();
         attester.1.store(true, Ordering::Relaxed);
-        let error = service.rotate(now.plus(ROTATION)).unwrap_err();
+        let error = service.rotate(now.plus(Duration::from_secs(600))).unwrap_err();
         assert!(error.to_string().contains("told to fail"), "{error}");
         assert_eq!(service.current(now.plus(LIFETIME - Duration::from_secs(1))).unwrap().key.kid(), kid);
         assert!(matches!(service.current(now.plus(LIFETIME)), Err(Error::Internal(_))));

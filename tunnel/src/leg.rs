@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use inclavared_attest::certificate::PeerCertificate;
-use inclavared_attest::path::{Abort, Fault};
+use inclavared_attest::path::{Abort, Fault, TlsParameters};
 use inclavared_attest::{KeyId, LegId, Reason};
 
 use crate::error::{Error, PeerMisbehaved};
@@ -13,7 +14,7 @@ use crate::frame::{ALPN, Frame, FrameKind};
 use crate::identity::HopIdentity;
 use crate::relay::{Link, Sink, Source};
 use crate::socket::Socket;
-use crate::tls::Established;
+use crate::tls::{Established, Opener, Sealer};
 use rustls::AlertDescription;
 
 /// How long a peer has to take our last words.
@@ -53,6 +54,13 @@ pub struct LegFacts {
     pub sni: Option<String>,
 }
 
+impl LegFacts {
+    /// What the handshake agreed on.
+    pub(crate) fn parameters(&self) -> TlsParameters {
+        TlsParameters { suite: self.suite, group: self.group, alpn: self.alpn.clone().unwrap_or_default() }
+    }
+}
+
 impl Leg {
     /// A plain leg. It ends by a reset unless it is [closed](Self::close): plain bytes have no other way to say that
     /// they were cut short, whether by an error or by the end of this process.
@@ -67,10 +75,20 @@ impl Leg {
         Self { tls: Some(Box::new(facts)), ..Self::pki(socket, established) }
     }
 
+    /// A leg that speaks frames, from its parts.
+    pub fn framed(socket: Socket, opener: Opener, sealer: Sealer, unread: BytesMut, facts: TlsFacts) -> Self {
+        let mut leg = Self::joined(socket, opener, sealer, unread, true);
+        leg.tls = Some(Box::new(facts));
+        leg
+    }
+
     /// A leg of which no more is known than that its handshake ended well.
     pub fn pki(socket: Socket, established: Established) -> Self {
         let Established { opener, sealer, unread, alpn, .. } = established;
-        let framed = alpn.as_deref() == Some(ALPN);
+        Self::joined(socket, opener, sealer, unread, alpn.as_deref() == Some(ALPN))
+    }
+
+    fn joined(socket: Socket, opener: Opener, sealer: Sealer, unread: BytesMut, framed: bool) -> Self {
         let socket = Rc::new(socket);
         let link = Rc::<Link>::default();
         let source = Source::tls(Rc::clone(&socket), Rc::clone(&link), opener, unread, framed);

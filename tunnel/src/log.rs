@@ -44,9 +44,9 @@ pub fn connection(report: &Report) {
     }
 }
 
-/// Health checks and port scans.
+/// Health checks and port scans, and legs that stood ready for nobody.
 fn is_a_probe(error: &Error) -> bool {
-    matches!(error, Error::Peer(PeerMisbehaved::Tls(TlsError::ClosedAtOnce)))
+    matches!(error, Error::Peer(PeerMisbehaved::Tls(TlsError::ClosedAtOnce) | PeerMisbehaved::NeverAsked))
 }
 
 /// Some of it came from a peer: nothing of it may be a line of its own, or a colour.

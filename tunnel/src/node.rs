@@ -5,7 +5,7 @@ use std::sync::Arc;
 use inclavared_attest::Timestamp;
 use inclavared_config::{Deadlines, Downstream, Limits, Route, Upstream};
 use rustls::crypto::CryptoProvider;
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 
 use crate::appraise::Verifier;
 use crate::connection::Report;
@@ -14,6 +14,7 @@ use crate::handshake::{PkiClient, PkiError, PkiServer};
 use crate::identity::{HopIdentity, IdentityService};
 use crate::permits::Gate;
 use crate::quoting::Quoter;
+use crate::warm::Pool;
 
 /// The process, as a connection sees it.
 pub struct Node {
@@ -21,6 +22,8 @@ pub struct Node {
     pub verifier: Verifier,
     pub deadlines: Deadlines,
     pub gates: Gates,
+    /// True from the moment that no new connections are let in.
+    pub draining: watch::Sender<bool>,
     /// Told of every connection that has ended.
     pub ended: Box<dyn Fn(&Report) + Send + Sync>,
 }
@@ -31,8 +34,10 @@ pub struct Gates {
     pub connections: Arc<Gate>,
     /// A client takes its turn when it has said something, and waits for it within the handshake's deadline: those who
     /// wait are connections, which are bounded, and a storm is worked off instead of refused.
-    pub handshakes: Semaphore,
+    pub handshakes: Arc<Gate>,
     pub openings: Arc<Gate>,
+    /// Legs of known peers over which nobody has asked for a path for a while.
+    pub idle_legs: Arc<Gate>,
 }
 
 /// A route with the identity that it shows.
@@ -43,6 +48,8 @@ pub struct RouteState {
     pub identity: Option<Arc<IdentityService>>,
     /// Fresh quotes for the legs of this route. Some where there is an identity.
     pub quoter: Option<Quoter>,
+    /// Legs to the target that stand ready.
+    pub warm: Option<Pool>,
     pub pki: Pki,
     pub serves: Service,
 }
@@ -67,8 +74,9 @@ impl Gates {
     pub fn new(limits: &Limits) -> Self {
         Self {
             connections: Gate::new("open connections", limits.connections, limits.connections_per_source),
-            handshakes: Semaphore::new(limits.handshakes_in_flight.min(Semaphore::MAX_PERMITS)),
+            handshakes: Gate::new("handshakes in flight", limits.handshakes_in_flight, limits.handshakes_per_source),
             openings: Gate::new("paths being opened", limits.openings, limits.openings_per_source),
+            idle_legs: Gate::new("legs that wait for an OPEN", limits.idle_legs, limits.idle_legs_per_source),
         }
     }
 }

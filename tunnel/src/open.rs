@@ -11,6 +11,7 @@ use inclavared_attest::{KeyId, OpenDigest, RecordDigest, Timestamp};
 use crate::appraise::{Due, PathCheck, PathContext};
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::frame::{Frame, FrameKind};
+use crate::have::Held;
 use crate::leg::{Leg, out_of_order};
 use crate::node::Node;
 
@@ -31,7 +32,8 @@ impl OpenedPath {
     }
 }
 
-/// The client's half up to PREVIEW: appraises the server, asks for the path, verifies all of it.
+/// The client's half up to PREVIEW: appraises the server, asks for the path, verifies all of it. `have` of `open` is filled
+/// in here.
 pub async fn open_path(
     node: &Node,
     leg: &mut Leg,
@@ -42,8 +44,9 @@ pub async fn open_path(
     let facts = leg.tls.as_ref().ok_or_else(|| Error::Internal("a path over a plain leg".to_owned()))?;
     let peer = facts.peer.as_ref().ok_or(Refused::NoEvidence)?;
     let evidence = node.verifier.genuine(peer).await?;
-    let payload = open.encode();
-    let context = PathContext {
+    let held = node.verifier.seen.hold(peer.kid, &evidence, &*node.verifier.appraiser);
+    let payload = Open { have: held.digests(), ..open.clone() }.encode();
+    let mut context = PathContext {
         policy: Arc::clone(policy),
         nonce: open.nonce,
         leg: facts.leg.id,
@@ -51,16 +54,22 @@ pub async fn open_path(
         evidence,
         own: facts.leg.client,
         open: Open::digest(&payload),
+        held,
     };
     leg.send(FrameKind::Open, &payload).await?;
     let preview = leg.expect(FrameKind::Preview, "the PREVIEW", limit).await?.payload;
     let check = PathCheck { context: context.clone(), trailer: preview.clone(), due: Due::Preview };
     let path = Arc::new(node.verifier.path(check).await?);
+    node.verifier.seen.note(&path);
+    // From here on the path has what it needs.
+    context.held = Held::default();
     Ok(OpenedPath { path, preview, context, binding: open.binding })
 }
 
 /// The client's last word before data: everything that the path rests on is checked against the clock again.
-pub async fn start_path(leg: &mut Leg, opened: &OpenedPath) -> Result<(), Error> {
+///
+/// `forward` shows what is behind this process, where it shows evidence of its own.
+pub async fn start_path(leg: &mut Leg, opened: &OpenedPath, forward: Option<Vec<u8>>) -> Result<(), Error> {
     if !opened.path.is_current(Timestamp::now()) {
         return Err(Error::PathAge);
     }
@@ -72,7 +81,7 @@ pub async fn start_path(leg: &mut Leg, opened: &OpenedPath) -> Result<(), Error>
         ),
         None => None,
     };
-    let start = Start { record: opened.path.hops[0].record, client_proof: proof, forward: None };
+    let start = Start { record: opened.path.hops[0].record, client_proof: proof, forward };
     leg.expect_nothing("nothing before the START")?;
     leg.send(FrameKind::Start, &start.encode()).await
 }
@@ -104,13 +113,14 @@ fn early(stir: Result<Frame, Error>) -> Error {
     stir.map_or_else(|error| error, |frame| out_of_order(&frame, "nothing before the PREVIEW", true))
 }
 
-/// Waits for START, and checks that it names the record that we showed, and whose key the client holds.
+/// Waits for START, and checks that it names the record that we showed, and whose key the client holds. Gives what the
+/// client shows of the path behind it, unread.
 pub async fn receive_start(
     leg: &mut Leg,
     asked: &Asked,
     shown: Option<RecordDigest>,
     limit: Duration,
-) -> Result<(), Error> {
+) -> Result<Option<Bytes>, Error> {
     let frame = leg.expect(FrameKind::Start, "the START", limit).await?;
     let start = Start::decode(&frame.payload)?;
     if Some(start.record) != shown {
@@ -121,5 +131,5 @@ pub async fn receive_start(
     {
         start.verify_client(&peer.spki, facts.leg.id, asked.digest).map_err(PeerMisbehaved::ClientProof)?;
     }
-    Ok(())
+    Ok(start.forward.map(Bytes::from))
 }

@@ -3,6 +3,7 @@
 //! One current-thread runtime a worker, so that a connection never leaves its core; appraisal and quoting have a
 //! bounded pool of threads of their own.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -11,11 +12,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
 use inclavared_attest::attester::Attester;
-use inclavared_config::{Attestation, Config, Deadlines, Limits, Listen, Route, TlsSettings};
+use inclavared_attest::named::NamingKey;
+use inclavared_config::{Attestation, Config, Deadlines, IdentityFiles, Limits, Listen, Route, TlsSettings};
 use rustls::crypto::CryptoProvider;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
+use zeroize::Zeroizing;
 
 use crate::accept::{Bound, Shared, accept};
 use crate::appraise::{APPRAISED_AGAIN, Verifier};
@@ -24,9 +27,10 @@ use crate::blocking::BlockingPool;
 use crate::connection::Report;
 use crate::error::Error;
 use crate::handshake::{self, PkiError};
-use crate::identity::{IdentityService, ROTATION, Role};
+use crate::identity::{IdentityService, Role};
 use crate::node::{Gates, Node, Pki, RouteState, Service};
 use crate::quoting::{OneAtATime, Quoter};
+use crate::warm::{self, Pool};
 use crate::workload::Workload;
 
 /// How soon a rotation that failed is tried again.
@@ -48,6 +52,12 @@ pub enum StartError {
     },
     #[error("route `{route}`")]
     Pki { route: String, source: PkiError },
+    #[error("[identity]: {file}")]
+    Naming {
+        file: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("route `{route}` cannot listen on {address}")]
     Bind {
         route: String,
@@ -120,12 +130,14 @@ fn node_with(
         .map_err(|source| StartError::Thread { what: "pool of threads", source })?;
     let Appraisal { appraiser, collateral } = appraisal;
     let turns = Arc::new(Semaphore::new(APPRAISED_AGAIN));
-    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, turns };
+    let seen = Arc::default();
+    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, turns, seen };
     let node = Node {
         provider: handshake::provider(tls),
         verifier,
         deadlines: deadlines.clone(),
         gates: Gates::new(limits),
+        draining: watch::Sender::new(false),
         ended,
     };
     Ok((node, blocking))
@@ -210,6 +222,7 @@ impl Process {
         self.stop.send_replace(Phase::Draining);
         let end = std::time::Instant::now() + self.drain;
         let gates = Arc::clone(&self.snapshot.load().node);
+        gates.draining.send_replace(true);
         while gates.gates.connections.taken() > 0 && std::time::Instant::now() < end && !hurry() {
             thread::park_timeout(DRAIN_STEP);
         }
@@ -243,6 +256,7 @@ fn routes(
     let quoter = attester
         .as_ref()
         .map(|attester| Quoter::new(Arc::clone(attester), node.verifier.pool.clone(), node.deadlines.quote));
+    let naming = config.identity.as_ref().map(naming).transpose()?;
     config
         .routes
         .iter()
@@ -259,7 +273,8 @@ fn routes(
                     };
                     let failed = |source| StartError::Identity { route: route.name.clone(), source: Box::new(source) };
                     let service =
-                        IdentityService::start(Arc::clone(attester), role, Timestamp::now()).map_err(failed)?;
+                        IdentityService::start_named(Arc::clone(attester), role, naming.clone(), Timestamp::now())
+                            .map_err(failed)?;
                     if route.compat.is_some() {
                         service.start_legacy(Timestamp::now()).map_err(failed)?;
                     }
@@ -271,9 +286,18 @@ fn routes(
             let pki = Pki::load(route, &node.provider)
                 .map_err(|source| StartError::Pki { route: route.name.clone(), source })?;
             let quoter = quoter.clone().filter(|_| identity.is_some());
-            Ok(Arc::new(RouteState { route: route.clone(), identity, quoter, pki, serves }))
+            let warm = route.warm.filter(|_| matches!(serves, Service::Target)).map(Pool::new);
+            Ok(Arc::new(RouteState { route: route.clone(), identity, quoter, warm, pki, serves }))
         })
         .collect()
+}
+
+/// What names every hop key of the process.
+fn naming(files: &IdentityFiles) -> Result<Arc<NamingKey>, StartError> {
+    let failed = |file: &Path, source| StartError::Naming { file: file.display().to_string(), source };
+    let read = |file: &Path| std::fs::read(file).map_err(|error| failed(file, error.into()));
+    let (chain, key) = (read(&files.cert)?, Zeroizing::new(read(&files.key)?));
+    NamingKey::from_pem(&chain, &key).map(Arc::new).map_err(|error| failed(&files.cert, error.into()))
 }
 
 fn worker(
@@ -309,6 +333,9 @@ fn worker(
             for identity in current.routes.iter().filter_map(|route| route.identity.clone()) {
                 tokio::task::spawn_local(rotate(Arc::clone(&current.node), identity));
             }
+            for route in current.routes.iter().filter(|route| route.warm.is_some()) {
+                tokio::task::spawn_local(warm::keep(Arc::clone(&current.node), Arc::clone(route), is_down.clone()));
+            }
         }
         drop(current);
         let _ = ready.send(Ok(()));
@@ -321,17 +348,18 @@ fn worker(
 
 /// Replaces a hop key in time; a failure is said and tried again, and the old key serves until it expires.
 async fn rotate(node: Arc<Node>, identity: Arc<IdentityService>) {
-    let mut wait = ROTATION;
+    let life = node.deadlines.hop_key;
+    let mut wait = life;
     loop {
         tokio::time::sleep(wait).await;
         let service = Arc::clone(&identity);
         let limit = node.deadlines.quote;
         let made = node.verifier.pool.run("a quote", limit, move || service.rotate(Timestamp::now())).await;
         wait = match made.and_then(|made| made) {
-            Ok(()) => ROTATION,
+            Ok(()) => life,
             Err(error) => {
                 tracing::error!(error = error.one_line(), "no new hop key; the old one serves until it expires");
-                RETRY
+                RETRY.min(life)
             }
         };
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use inclavared_attest::attester::{Attester, AttesterError, UserData};
 use inclavared_attest::evidence::{Claims, Endorsements, Evidence, EvidenceError, EvidenceTag};
+use inclavared_attest::named::NameError;
 use inclavared_attest::path::{Challenge, FreshQuote, Kind, MAX_LEAVES, MerkleTree, Side, binder, leaf};
 use inclavared_attest::{Digest, LegId, OpenDigest, Timestamp};
 use tokio::sync::oneshot;
@@ -32,7 +33,8 @@ pub struct Quoter(Arc<Shared>);
 
 /// What a quote is asked for: one record of one established leg.
 ///
-/// Only a [`Statement`](crate::statement::Statement) makes one: whoever could have bytes of its own choice quoted would
+/// Only a [`Statement`](crate::statement::Statement) makes one, and the client of an established leg for its
+/// [`forward`](crate::forward) record: whoever could have bytes of its own choice quoted would
 /// have a signing oracle.
 #[derive(Clone, Debug)]
 pub struct Leaf {
@@ -63,6 +65,8 @@ pub enum QuoteError {
     Attester(#[source] AttesterError),
     #[error("the attester's quote is not one over our claims")]
     Evidence(#[source] EvidenceError),
+    #[error("the authority's certificate names no key")]
+    Name(#[source] NameError),
 }
 
 /// Shared by all that wait for one quote.
@@ -136,6 +140,12 @@ impl Leaf {
         let binder = binder(Side::Server, leg, open, identity.key.kid());
         Self { identity: Arc::clone(identity), digest: leaf(binder, kind, seq, challenge) }
     }
+
+    /// The leaf for the `forward` record on the leg of which `identity` is the client.
+    pub(crate) fn of_client(identity: &Arc<HopIdentity>, leg: LegId, open: OpenDigest) -> Self {
+        let binder = binder(Side::Client, leg, open, identity.key.kid());
+        Self { identity: Arc::clone(identity), digest: leaf(binder, Kind::Forward, 0, None) }
+    }
 }
 
 impl Shared {
@@ -195,7 +205,9 @@ impl Shared {
         if let Some(hop) = &mut hop {
             hop.not_after = Timestamp::now().plus(LIFETIME);
         }
-        let claims = Claims::new(identity.key.kid(), hop, Some(root));
+        let end = hop.as_ref().map(|hop| hop.not_after);
+        let name = end.map(|end| identity.name(end)).transpose().map_err(QuoteError::Name)?.flatten();
+        let claims = Claims::named(identity.key.kid(), hop, Some(root), name);
         let tag = self.attester.tag();
         let quote = match tag {
             EvidenceTag::Null => Vec::new(),

@@ -10,13 +10,14 @@ use std::time::Duration;
 use inclavared_attest::Timestamp;
 use inclavared_attest::appraise::Appraise;
 use inclavared_attest::evidence::{Evidence, EvidenceTag};
-use inclavared_attest::path::LEGACY_ROLE;
+use inclavared_attest::path::{LEGACY_ROLE, Path};
 use inclavared_attest::policy::{HopPlace, Policy};
 use tokio::sync::watch;
 
 use crate::appraise::Verifier;
 use crate::close::Below;
 use crate::error::{Error, Refused};
+use crate::forward::Judged;
 
 /// When something of ours was in the way, as a full queue: nothing is known yet, so it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -37,28 +38,18 @@ struct Peer {
 }
 
 impl Standing {
-    /// The client, if it was appraised, and what lies below, if our own policy judged it.
-    pub fn new(client: Option<(Evidence, &Arc<Policy>)>, below: &Below, policy: Option<&Arc<Policy>>) -> Self {
-        let mut peers: Vec<_> = client.into_iter().map(|(e, policy)| alone("the client", e, policy)).collect();
-        match (below, policy) {
-            (Below::Path(opened), _) => {
-                let hops = &opened.path.hops;
-                peers.extend(hops.iter().map(|hop| Peer {
-                    who: format!("hop {}", hop.position),
-                    evidence: Arc::clone(&hop.evidence),
-                    policy: Arc::clone(&opened.context.policy),
-                    position: hop.position,
-                    last: usize::from(hop.position) == hops.len() && opened.path.legacy.is_none(),
-                    role: hop.role.clone(),
-                }));
-                let legacy = opened.path.legacy.iter();
-                peers.extend(legacy.map(|peer| Peer {
-                    position: u8::try_from(hops.len()).unwrap_or(u8::MAX).saturating_add(1),
-                    who: "the end of the path".to_owned(),
-                    role: peer.evidence.claims().hop().map_or(LEGACY_ROLE, |hop| &hop.chain_role).to_owned(),
-                    ..alone("", Evidence::clone(&peer.evidence), &opened.context.policy)
-                }));
-            }
+    /// The client and the path behind it, if they were judged, and what lies below, if our own policy judged it.
+    pub fn new(
+        (judged, upstream): (Judged, Option<&Arc<Policy>>),
+        (below, downstream): (&Below, Option<&Arc<Policy>>),
+    ) -> Self {
+        let mut peers = match (judged, upstream) {
+            (Judged::Client(admitted), Some(policy)) => vec![alone("the client", admitted.evidence, policy)],
+            (Judged::Path(path), Some(policy)) => along(&path, policy, "behind the client: "),
+            _ => Vec::new(),
+        };
+        match (below, downstream) {
+            (Below::Path(opened), _) => peers.extend(along(&opened.path, &opened.context.policy, "")),
             (Below::End(end), Some(policy)) => {
                 let evidence = end.evidence.as_deref().and_then(|blob| Evidence::decode(blob).ok());
                 peers.extend(evidence.map(|evidence| alone("the server", evidence, policy)));
@@ -112,6 +103,25 @@ impl Peer {
         self.policy.admit_again(&place, &appraised, self.evidence.claims(), now)?;
         Ok(())
     }
+}
+
+/// Every hop of a path that was judged under `policy`.
+fn along(path: &Path, policy: &Arc<Policy>, which: &str) -> Vec<Peer> {
+    let hops = path.hops.iter().map(|hop| Peer {
+        who: format!("{which}hop {}", hop.position),
+        evidence: Arc::clone(&hop.evidence),
+        policy: Arc::clone(policy),
+        position: hop.position,
+        last: usize::from(hop.position) == path.hops.len() && path.legacy.is_none(),
+        role: hop.role.clone(),
+    });
+    let legacy = path.legacy.iter().map(|peer| Peer {
+        position: u8::try_from(path.hops.len()).unwrap_or(u8::MAX).saturating_add(1),
+        who: format!("{which}the end of the path"),
+        role: peer.evidence.claims().hop().map_or(LEGACY_ROLE, |hop| &hop.chain_role).to_owned(),
+        ..alone("", Evidence::clone(&peer.evidence), policy)
+    });
+    hops.chain(legacy).collect()
 }
 
 /// A peer as it is admitted when it stands alone.

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::identity::{HopIdentity, IdentityService, Role};
 use crate::node::Node;
 use crate::process::{self, StartError};
+use crate::quoting::{OneAtATime, Quoter};
 
 /// The role in the evidence of a verifier that has some.
 const ROLE: &str = "verifier";
@@ -22,7 +23,7 @@ const ROLE: &str = "verifier";
 pub struct RelyingParty {
     path: Verification,
     node: Node,
-    identity: Option<Arc<HopIdentity>>,
+    identity: Option<(Arc<HopIdentity>, Quoter)>,
     runtime: Runtime,
     /// Owns the threads of the blocking pool.
     _blocking: Runtime,
@@ -40,7 +41,7 @@ impl RelyingParty {
         )?;
         let identity = match path.mutual {
             false => None,
-            true => Some(identity(&path)?),
+            true => Some(identity(&path, &node)?),
         };
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -54,9 +55,9 @@ impl RelyingParty {
         let limit: Duration = self.path.timeout;
         self.runtime.block_on(async {
             let work = async {
-                let identity = self.identity.clone();
+                let (identity, quoter) = self.identity.clone().unzip();
                 let verified = client::verify(&self.node, &self.path.target, &self.path.policy, identity).await?;
-                then(&self.node, verified).await
+                then(&self.node, verified.quoting(quoter)).await
             };
             let late = Error::Deadline { what: "the verification of the path", limit };
             tokio::time::timeout(limit, Box::pin(work)).await.unwrap_or(Err(late))
@@ -68,8 +69,10 @@ impl RelyingParty {
     }
 }
 
-fn identity(path: &Verification) -> Result<Arc<HopIdentity>, StartError> {
-    let attester = attestation::attester(&path.attestation, Deadlines::default().quote)?;
+fn identity(path: &Verification, node: &Node) -> Result<(Arc<HopIdentity>, Quoter), StartError> {
+    let limit = node.deadlines.quote;
+    let attester = Arc::new(OneAtATime::new(attestation::attester(&path.attestation, limit)?));
+    let quoter = Quoter::new(Arc::clone(&attester) as _, node.verifier.pool.clone(), limit);
     let role = Role {
         chain_role: ROLE.to_owned(),
         policy_digest: path.policy.digest(),
@@ -78,7 +81,8 @@ fn identity(path: &Verification) -> Result<Arc<HopIdentity>, StartError> {
     };
     let now = Timestamp::now();
     let made = IdentityService::start(attester, role, now).and_then(|service| service.current(now));
-    made.map_err(|source| StartError::Identity { route: ROLE.to_owned(), source: Box::new(source) })
+    let identity = made.map_err(|source| StartError::Identity { route: ROLE.to_owned(), source: Box::new(source) });
+    Ok((identity?, quoter))
 }
 
 /// A route that carries plain local streams over the path: each is verified before its first byte.

@@ -46,6 +46,11 @@ impl EndAsked {
         let _ = self.asked.recv();
     }
 
+    /// Whether a signal has come. Does not block.
+    pub fn is_asked(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+    }
+
     /// Whether somebody does not want to wait for the drain.
     pub fn at_once(&self) -> bool {
         self.count.load(Ordering::Acquire) > 1

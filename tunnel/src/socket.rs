@@ -1,11 +1,13 @@
 //! A stream socket: TCP or Unix, with the readiness interface that the relay works on.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
@@ -39,6 +41,22 @@ impl Socket {
         Ok(Self::Tcp(stream))
     }
 
+    /// The address at the other end, if it has one: the same for IPv4 and for IPv4 in IPv6.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok().map(|address| address.ip().to_canonical()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Takes the socket out of its runtime: any worker may go on with it.
+    pub fn park(self) -> io::Result<Parked> {
+        Ok(match self {
+            Self::Tcp(stream) => Parked::Tcp(stream.into_std()?),
+            Self::Unix(stream) => Parked::Unix(stream.into_std()?),
+        })
+    }
+
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
         each!(self, s => s.ready(interest).await)
     }
@@ -51,16 +69,40 @@ impl Socket {
         each!(self, s => s.writable().await)
     }
 
+    /// Reads what is there. `WouldBlock`: wait until it is readable.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        each!(self, s => s.try_read(buf))
+        let room = buf.len();
+        self.at_once(Interest::READABLE, room, |fd| Ok(rustix::net::recv(fd, buf, RecvFlags::empty())?.1))
     }
 
     pub fn try_read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        each!(self, s => s.try_read_vectored(bufs))
+        let room = bufs.iter().map(|buf| buf.len()).sum();
+        self.at_once(Interest::READABLE, room, |fd| Ok(rustix::io::readv(fd, bufs)?))
     }
 
     pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        each!(self, s => s.try_write_vectored(bufs))
+        let room = bufs.iter().map(|buf| buf.len()).sum();
+        self.at_once(Interest::WRITABLE, room, |fd| Ok(rustix::io::writev(fd, bufs)?))
+    }
+
+    /// One system call, if the socket is ready. One that does less than there was `room` for has emptied the socket, or
+    /// filled it: another would only be told to wait. So the socket counts as not ready from then on; epoll, which is
+    /// edge-triggered, tells of all that happens later, and an end of file or an error that it has told of stays.
+    fn at_once(
+        &self,
+        interest: Interest,
+        room: usize,
+        call: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut part = None;
+        let whole = each!(self, s => s.try_io(interest, || match call(s.as_fd())? {
+            done if done > 0 && done < room => {
+                part = Some(done);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            done => Ok(done),
+        }));
+        part.map_or(whole, Ok)
     }
 
     /// Ends our direction: the peer reads an end of file.
@@ -88,6 +130,27 @@ impl Socket {
             // Best effort, as above.
             let _ = SockRef::from(stream).set_linger(None);
         }
+    }
+}
+
+/// A socket that nobody waits on. It does not block.
+#[derive(Debug)]
+pub enum Parked {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Parked {
+    /// Must be called inside the runtime that goes on with it.
+    pub fn resume(self) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Socket::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+
+    pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        each!(self, s => io::Read::read(s, buf))
     }
 }
 

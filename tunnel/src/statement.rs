@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use inclavared_attest::path::{
-    Challenge, Downstream, FreshQuote, Kind, Open, Own, Path, Receipt, Record, SignedRecord, Stage, TlsParameters,
-    Trailer, TrailerLimits, Upstream,
+    Challenge, Downstream, FreshQuote, Kind, Open, Own, Path, Receipt, Record, SignedRecord, Stage, Trailer,
+    TrailerLimits, Upstream,
 };
 use inclavared_attest::policy::Binding;
 use inclavared_attest::{Digest, EvidenceDigest, OpenDigest, RecordDigest, SessionId};
@@ -25,6 +25,8 @@ pub struct Statement {
     session: SessionId,
     upstream: Upstream,
     binding: Binding,
+    /// Blobs that the client holds: the PREVIEW goes without them. Empty once it is made.
+    have: Vec<Digest>,
     /// Of the preview, once it is signed.
     preview: Option<RecordDigest>,
     /// Of the newest record, or of the one that is being made.
@@ -42,14 +44,14 @@ pub struct Refreshing {
 impl Statement {
     /// `open` is what came on the leg `facts`, of which `identity` is the server.
     pub fn new(identity: Arc<HopIdentity>, role: &str, open: &Open, digest: OpenDigest, facts: &LegFacts) -> Self {
-        let tls =
-            TlsParameters { suite: facts.suite, group: facts.group, alpn: facts.alpn.clone().unwrap_or_default() };
+        let tls = facts.parameters();
         Self {
             identity,
             role: role.to_owned(),
             session: open.nonce.session(),
             upstream: Upstream { leg: facts.id, peer: facts.client, open: digest, tls },
             binding: open.binding,
+            have: open.have.clone(),
             preview: None,
             seq: 0,
         }
@@ -68,14 +70,16 @@ impl Statement {
     /// The PREVIEW's payload: our record before those from below, which have been verified.
     pub fn preview(&mut self, below: &Below, fresh: Option<Fresh>) -> Result<Vec<u8>, Error> {
         let (downstream, below, peer) = match below {
-            Below::Path(opened) => (opened.as_downstream(), Some(decode(&opened.preview, None)?), None),
+            Below::Path(opened) => (opened.as_downstream(), Some(decode(&opened.preview, Some(&opened.path))?), None),
             Below::End(end) => (end.downstream.clone(), None, end.evidence.clone()),
         };
         let (quote, quoted) = apart(fresh);
         let record = self.sign(Stage::Preview, self.seq, quote, downstream, depth(below.as_ref()))?;
         self.preview = Some(record.digest());
         let evidence: Arc<[u8]> = self.identity.certificate.evidence().blob().into();
-        Ok(on_top(record, below, peer.into_iter().chain(quoted).chain([evidence])).encode())
+        let has = std::mem::take(&mut self.have);
+        let trailer = on_top(record, below, peer.into_iter().chain(quoted).chain([evidence]));
+        Ok(trailer.encode_without(&|name| has.contains(name)))
     }
 
     /// The digest that START has to name.
@@ -131,14 +135,13 @@ impl Statement {
         downstream: Downstream,
         depth: u8,
     ) -> Result<SignedRecord, Error> {
-        let iat = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let record = Record {
             stage,
             role: self.role.clone(),
             session: self.session,
             depth,
             seq,
-            iat_ms: u64::try_from(iat.as_millis()).unwrap_or(u64::MAX),
+            iat_ms: now_ms(),
             own: Own {
                 spki: self.identity.key.spki().to_vec(),
                 evidence: self.identity.certificate.evidence().digest(),
@@ -151,7 +154,12 @@ impl Statement {
     }
 }
 
-fn apart(fresh: Option<Fresh>) -> (Option<FreshQuote>, Option<Arc<[u8]>>) {
+pub(crate) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn apart(fresh: Option<Fresh>) -> (Option<FreshQuote>, Option<Arc<[u8]>>) {
     fresh.map(|Fresh { quote, blob }| (quote, blob)).unzip()
 }
 
@@ -162,11 +170,15 @@ fn without_shown(trailer: &Trailer) -> Vec<u8> {
     trailer.encode_without(&|name| !fresh.contains(name))
 }
 
-fn depth(below: Option<&Trailer>) -> u8 {
+pub(crate) fn depth(below: Option<&Trailer>) -> u8 {
     below.map_or(0, |trailer| u8::try_from(trailer.records().len()).unwrap_or(u8::MAX))
 }
 
-fn on_top(record: SignedRecord, below: Option<Trailer>, evidence: impl IntoIterator<Item = Arc<[u8]>>) -> Trailer {
+pub(crate) fn on_top(
+    record: SignedRecord,
+    below: Option<Trailer>,
+    evidence: impl IntoIterator<Item = Arc<[u8]>>,
+) -> Trailer {
     match below {
         Some(mut trailer) => {
             trailer.prepend(record, evidence);
@@ -177,7 +189,7 @@ fn on_top(record: SignedRecord, below: Option<Trailer>, evidence: impl IntoItera
 }
 
 /// Reads a trailer that was verified a moment ago. `path` has the evidence that it leaves out.
-fn decode(bytes: &Bytes, path: Option<&Path>) -> Result<Trailer, Error> {
+pub(crate) fn decode(bytes: &Bytes, path: Option<&Path>) -> Result<Trailer, Error> {
     let known = |name: &EvidenceDigest| {
         let path = path?;
         let hop = path.hops.iter().map(|hop| &hop.evidence).chain(path.legacy.iter().map(|peer| &peer.evidence));

@@ -190,8 +190,20 @@ fn sgx(report: &EnclaveReport) -> (CodeIdentity, bool) {
         isv_svn: report.isv_svn,
         attributes: report.attributes,
         misc_select: report.misc_select,
+        config_id: part(&report.reserved3, 32),
+        config_svn: u16::from_le_bytes(part(&report.reserved4, 0)),
+        isv_family_id: part(&report.reserved4, 44),
+        isv_ext_prod_id: part(&report.reserved1, 12),
     };
     (CodeIdentity::Sgx(identity), report.attributes[0] & SGX_DEBUG != 0)
+}
+
+/// A field of key separation and sharing (Intel SDM volume 3D, REPORT), which the library leaves among what is reserved.
+/// Offset and length are constants within it.
+fn part<const N: usize>(reserved: &[u8], offset: usize) -> [u8; N] {
+    let mut field = [0; N];
+    field.copy_from_slice(&reserved[offset..offset + N]);
+    field
 }
 
 fn tdx(report: &TDReport10) -> (CodeIdentity, bool) {

@@ -101,6 +101,15 @@ pub struct SgxIdentity {
     #[serde(serialize_with = "hexadecimal::bytes")]
     pub attributes: [u8; 16],
     pub misc_select: u32,
+    /// What the launcher chose, where the enclave runs with key separation and sharing (KSS); zero otherwise.
+    #[serde(serialize_with = "hexadecimal::bytes")]
+    pub config_id: [u8; 64],
+    pub config_svn: u16,
+    /// What the signer chose, under KSS.
+    #[serde(serialize_with = "hexadecimal::bytes")]
+    pub isv_family_id: [u8; 16],
+    #[serde(serialize_with = "hexadecimal::bytes")]
+    pub isv_ext_prod_id: [u8; 16],
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
@@ -141,6 +150,8 @@ pub struct SnpIdentity {
     pub family_id: [u8; 16],
     #[serde(serialize_with = "hexadecimal::bytes")]
     pub image_id: [u8; 16],
+    /// The security version that the guest's owner gave it in its ID block.
+    pub guest_svn: u32,
     pub guest_policy: u64,
     pub vmpl: u32,
 }

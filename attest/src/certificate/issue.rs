@@ -56,6 +56,17 @@ pub fn issue(
     issue_with_endorsements(key, attester, hop, None, now)
 }
 
+/// [`issue`], with what an authority says of the key.
+pub fn issue_named(
+    key: &HopKey,
+    attester: &dyn Attester,
+    hop: HopClaims,
+    name: Option<Vec<u8>>,
+    now: Timestamp,
+) -> Result<HopCertificate, IssueError> {
+    make(key, attester, hop, name, None, now)
+}
+
 /// [`issue`], with collateral for peers that cannot fetch it. It goes before what the attester has.
 pub fn issue_with_endorsements(
     key: &HopKey,
@@ -64,11 +75,22 @@ pub fn issue_with_endorsements(
     endorsements: Option<&Endorsements>,
     now: Timestamp,
 ) -> Result<HopCertificate, IssueError> {
+    make(key, attester, hop, None, endorsements, now)
+}
+
+fn make(
+    key: &HopKey,
+    attester: &dyn Attester,
+    hop: HopClaims,
+    name: Option<Vec<u8>>,
+    endorsements: Option<&Endorsements>,
+    now: Timestamp,
+) -> Result<HopCertificate, IssueError> {
     let not_after = hop.not_after;
     if not_after <= now || not_after.0 > LAST_SECOND_OF_9999 {
         return Err(IssueError::Window { now, not_after });
     }
-    let claims = Claims::new(key.kid(), Some(hop), None);
+    let claims = Claims::named(key.kid(), Some(hop), None, name);
     let quote = match attester.tag() {
         EvidenceTag::Null => Vec::new(),
         _ => attester.quote(&UserData::of(&claims))?,

@@ -16,7 +16,7 @@ mod x509;
 
 pub use cmw::CmwError;
 pub use error::{CertificateError, IssueError};
-pub use issue::{HopCertificate, issue, issue_with_endorsements};
+pub use issue::{HopCertificate, issue, issue_named, issue_with_endorsements};
 pub use issue_legacy::{LegacyKey, issue_legacy};
 pub use legacy::{LegacyCertificate, parse_legacy};
 pub use locate::EvidenceForm;

@@ -13,6 +13,7 @@ pub struct Claims {
     key: KeyId,
     hop: Option<HopClaims>,
     nonce: Option<Digest>,
+    name: Option<Vec<u8>>,
     unknown: Vec<(String, Vec<u8>)>,
 }
 
@@ -30,7 +31,13 @@ pub struct HopClaims {
 impl Claims {
     /// The claims of this process, encoded here once. `pubkey-hash` stands first, as rats-tls writes it.
     pub fn new(key: KeyId, hop: Option<HopClaims>, nonce: Option<Digest>) -> Self {
-        let entries = 1 + usize::from(hop.is_some()) + usize::from(nonce.is_some());
+        Self::named(key, hop, nonce, None)
+    }
+
+    /// [`new`](Self::new), with what an authority says of the key ([`NamingKey::name`](crate::named::NamingKey::name)).
+    pub fn named(key: KeyId, hop: Option<HopClaims>, nonce: Option<Digest>, name: Option<Vec<u8>>) -> Self {
+        let entries = [hop.is_some(), nonce.is_some(), name.is_some()].map(usize::from);
+        let entries = 1 + entries.iter().sum::<usize>();
         let key_hash = Writer::default().array(2).uint(SHA_256).bytes(key.as_bytes()).finish();
         let mut writer = Writer::default().map(entries).text(PUBKEY_HASH).bytes(&key_hash);
         if let Some(hop) = &hop {
@@ -39,7 +46,10 @@ impl Claims {
         if let Some(nonce) = &nonce {
             writer = writer.text(NONCE).bytes(nonce.as_bytes());
         }
-        Self { encoded: writer.finish(), key, hop, nonce, unknown: Vec::new() }
+        if let Some(name) = &name {
+            writer = writer.text(NAME).bytes(name);
+        }
+        Self { encoded: writer.finish(), key, hop, nonce, name, unknown: Vec::new() }
     }
 
     /// Reads claims and keeps them as they are. Any order; no entry twice.
@@ -49,7 +59,7 @@ impl Claims {
         if entries > MAX_CLAIMS as u64 {
             return Err(EvidenceError::TooManyClaims { max: MAX_CLAIMS });
         }
-        let (mut key, mut hop, mut nonce) = (None, None, None);
+        let (mut key, mut hop, mut nonce, mut named) = (None, None, None, None);
         let mut unknown = Vec::new();
         let mut seen = Vec::new();
         for _ in 0..entries {
@@ -64,12 +74,13 @@ impl Claims {
                 INCLAVARED => hop = Some(HopClaims::decode(value)?),
                 // Another attester's nonce may be of any length; ours is a digest.
                 NONCE if value.len() == 32 => nonce = Digest::from_slice(value),
+                NAME => named = Some(value.to_vec()),
                 _ => unknown.push((name.to_owned(), value.to_vec())),
             }
         }
         reader.end()?;
         let key = key.ok_or(EvidenceError::MissingClaim(PUBKEY_HASH))?;
-        Ok(Self { encoded: encoded.to_vec(), key, hop, nonce, unknown })
+        Ok(Self { encoded: encoded.to_vec(), key, hop, nonce, name: named, unknown })
     }
 
     /// The bytes that the quote's user data is the hash of.
@@ -88,6 +99,11 @@ impl Claims {
 
     pub fn nonce(&self) -> Option<Digest> {
         self.nonce
+    }
+
+    /// What an authority says of the key, as it was received: a policy that asks for a name verifies it.
+    pub fn name(&self) -> Option<&[u8]> {
+        self.name.as_deref()
     }
 
     /// Entries that this version does not know: shown, never trusted.
@@ -184,6 +200,7 @@ fn hash_algorithm_name(id: u64) -> &'static str {
 const PUBKEY_HASH: &str = "pubkey-hash";
 const INCLAVARED: &str = "inclavared";
 const NONCE: &str = "nonce";
+const NAME: &str = "inclavared-name";
 const SHA_256: u64 = 1;
 
 /// Peers write two or three; rats-tls lets an application add its own.

@@ -135,9 +135,10 @@ impl Continuation {
         let before = &self.hop(position).downstream;
         let same = match (before, found) {
             (_, Downstream::Severed { .. }) => true,
-            (Downstream::Attested { peer: a, open, .. }, Downstream::Attested { peer: b, open: found, .. }) => {
-                (a.leg, a.key, a.evidence, open) == (b.leg, b.key, b.evidence, found)
-            }
+            (
+                Downstream::Attested { peer: a, open, warm_ms, .. },
+                Downstream::Attested { peer: b, open: found, warm_ms: warm, .. },
+            ) => (a.leg, a.key, a.evidence, open, warm_ms) == (b.leg, b.key, b.evidence, found, warm),
             (Downstream::Legacy(a), Downstream::Legacy(b)) => (a.leg, a.key, a.evidence) == (b.leg, b.key, b.evidence),
             (Downstream::Terminal(a), Downstream::Terminal(b)) => a == b,
             _ => false,

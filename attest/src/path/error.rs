@@ -101,6 +101,8 @@ checks! {
     Appraisal = "appraisal", EvidenceForm;
     Policy = "policy", Unknown;
     BindingLevel = "binding level", BindingLevel;
+    /// The policy refuses legs that stood ready before the path was asked for.
+    WarmLeg = "age of the leg below", BindingLevel;
     FreshForm = "form of the fresh quote", EvidenceForm;
     FreshKey = "key in the fresh quote", Binding;
     FreshNonce = "nonce of the fresh quote", Freshness;
@@ -134,10 +136,21 @@ impl PathError {
     /// Hop and check: the error without its values.
     fn place(&self) -> String {
         let hop = self.hop.map_or_else(|| "path".to_owned(), |hop| format!("hop {hop}"));
+        format!("{hop}: {}", self.part())
+    }
+
+    /// The check, and what of it.
+    pub fn part(&self) -> String {
         match &self.what {
-            Some(what) => format!("{hop}: {} ({what})", self.check.name()),
-            None => format!("{hop}: {}", self.check.name()),
+            Some(what) => format!("{} ({what})", self.check.name()),
+            None => self.check.name().to_owned(),
         }
+    }
+
+    /// What a hop tells its own client, when the path that it refused is the one behind that client.
+    pub fn behind_the_client(&self) -> Fault {
+        let text = format!("the path behind the client: {}", self.place());
+        Fault::new(self.reason, &text).with_values(&self.expected, &self.found)
     }
 
     pub(super) fn of_trailer(error: TrailerError) -> Self {
@@ -194,7 +207,11 @@ impl Error for PathError {}
 impl From<&PathError> for Fault {
     /// What a hop tells its own client of a path that it refused. Whether `expected` may be told is the caller's to judge.
     fn from(error: &PathError) -> Self {
-        Self::new(error.reason, &error.place()).with_values(&error.expected, &error.found)
+        let text = match error.hop {
+            Some(_) => error.part(),
+            None => error.place(),
+        };
+        Self::new(error.reason, &text).with_values(&error.expected, &error.found).about(error.hop)
     }
 }
 

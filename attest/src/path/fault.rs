@@ -18,17 +18,25 @@ pub struct Fault {
     pub expected: Option<String>,
     pub found: Option<String>,
     pub text: Option<String>,
+    /// The hop that it speaks of, where it is one below its sender: 1 is the next.
+    pub hop: Option<u8>,
 }
 
 impl Fault {
     /// A finding of one's own. Control characters and what is over 256 bytes are taken out of the text.
     pub fn new(code: Reason, text: &str) -> Self {
-        Self { distance: 0, code, expected: None, found: None, text: Some(printable(text)) }
+        Self { distance: 0, code, expected: None, found: None, text: Some(printable(text)), hop: None }
     }
 
     pub fn with_values(mut self, expected: &str, found: &str) -> Self {
         self.expected = Some(printable(expected));
         self.found = Some(printable(found));
+        self
+    }
+
+    /// The hop at fault, as its sender counts.
+    pub fn about(mut self, hop: Option<u8>) -> Self {
+        self.hop = hop.filter(|hop| (1..=MAX_HOPS).contains(hop));
         self
     }
 
@@ -51,6 +59,7 @@ impl Fault {
             .optional(3, self.expected.as_deref(), |w, text| w.text(&printable(text)))
             .optional(4, self.found.as_deref(), |w, text| w.text(&printable(text)))
             .optional(5, self.text.as_deref(), |w, text| w.text(&printable(text)))
+            .optional(6, self.hop, |w, hop| w.uint(u64::from(hop)))
             .finish()
     }
 
@@ -66,14 +75,18 @@ impl Fault {
             expected: optional_text(fields.optional(3), "expected")?,
             found: optional_text(fields.optional(4), "found")?,
             text: optional_text(fields.optional(5), "text")?,
+            hop: match fields.optional(6) {
+                Some(hop) => Some(hop.uint_in("hop", 1, u64::from(MAX_HOPS))? as u8),
+                None => None,
+            },
         };
         fields.finish()?;
         Ok(fault)
     }
 }
 
-// The largest FAULT: three texts, each with its key and head of 4 bytes, and the two numbers.
-const _: () = assert!(3 * (MAX_TEXT + 4) + 8 <= MAX_FAULT);
+// The largest FAULT: three texts, each with its key and head of 4 bytes, and the three numbers.
+const _: () = assert!(3 * (MAX_TEXT + 4) + 10 <= MAX_FAULT);
 
 #[cfg(test)]
 mod tests {
@@ -83,12 +96,15 @@ mod tests {
 
     #[test]
     fn comes_back_as_it_was_and_counts_its_relays() {
-        let fault = Fault::new(Reason::TcbStatus, "hop 2: TCB status").with_values("UpToDate", "OutOfDate");
+        let fault = Fault::new(Reason::TcbStatus, "TCB status").with_values("UpToDate", "OutOfDate").about(Some(2));
         assert_eq!(Fault::decode(&fault.encode()), Ok(fault.clone()));
         assert_eq!(fault.clone().relayed().relayed().distance, 2);
         let far = (0..100).fold(fault.clone(), |fault, _| fault.relayed());
         assert_eq!(Fault::decode(&far.encode()).unwrap().distance, MAX_HOPS);
+        assert_eq!((fault.clone().relayed().hop, fault.clone().about(Some(0)).hop), (Some(2), None));
         assert_eq!(fault.without_expected().expected, None);
+        let nowhere = Map::new().uint(1, 0).uint(2, 1).uint(6, 17).finish();
+        assert_eq!(Fault::decode(&nowhere).unwrap_err().to_string(), "FAULT: hop: expected 1 to 16, found 17");
     }
 
     #[test]

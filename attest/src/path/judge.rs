@@ -58,6 +58,7 @@ impl Judge<'_> {
         self.not_after(position, not_after)?;
         let (appraised, verdict) = self.appraise(position, last, &record.role, &evidence)?;
         self.binding_below(position, record)?;
+        self.warm_below(position, record)?;
         let fresh = self.fresh(position, last, record, &evidence, &appraised)?;
         let fresh_at = fresh.is_some().then_some(self.input.now);
         let Renewed { appraised, verdict, not_after } = fresh.unwrap_or(Renewed { appraised, verdict, not_after });
@@ -96,6 +97,7 @@ impl Judge<'_> {
             accepted_at: now,
             expires: now,
             ages_at: now,
+            warm: None,
             close: None,
         };
         path.sum_up(self.policy.max_path_age);
@@ -146,6 +148,17 @@ impl Judge<'_> {
             Downstream::Attested { binding, .. } if *binding < self.policy.binding => {
                 let (expected, found) = (binding_name(self.policy.binding), binding_name(*binding));
                 Err(PathError::new(Some(position), Check::BindingLevel, expected, found))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A hop may not have taken a leg that stood ready where the policy wants every leg made for the path.
+    fn warm_below(&self, position: u8, record: &Record) -> Result<(), PathError> {
+        match record.downstream {
+            Downstream::Attested { warm_ms: Some(warm_ms), .. } if self.policy.refuse_warm_legs => {
+                let found = format_args!("one that had stood ready for {warm_ms} ms").to_string();
+                Err(PathError::new(Some(position), Check::WarmLeg, "a leg made for this path", found))
             }
             _ => Ok(()),
         }

@@ -17,6 +17,7 @@ mod record;
 mod response;
 mod signed;
 mod trailer;
+mod unjudged;
 mod verified;
 mod verify;
 
@@ -36,5 +37,6 @@ pub use record::{
 pub use response::{HttpDigests, ResponseRecord, SignedResponse};
 pub use signed::{MAX_RECORD, RECORD_AAD, RecordError, SignedRecord};
 pub use trailer::{KnownBlobs, Trailer, TrailerError, TrailerLimits, no_known_blobs};
+pub use unjudged::join_path;
 pub use verified::{Close, LegacyPeer, Path, PathHop};
 pub use verify::{Expects, FirstLeg, PathInput, verify_path};

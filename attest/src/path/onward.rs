@@ -16,6 +16,8 @@ pub struct Onward {
     pub policy: Option<PolicyDigest>,
     /// What it has in its cache; what is over [`MAX_HAVE`] is left out.
     pub have: Vec<Digest>,
+    /// Its own policy wants every leg below made for this path.
+    pub no_warm_legs: bool,
 }
 
 /// Why a server does not do what an OPEN asks for. The client's fault, or its configuration's.
@@ -45,8 +47,10 @@ impl Open {
         if !self.versions.contains(&VERSION) {
             return Err(OpenRefusal::Version { found: self.versions.clone() });
         }
-        match self.visited.iter().find(|key| is_own(key)) {
-            Some(key) => Err(OpenRefusal::Loop { key: *key }),
+        // Nobody else would have passed a key twice, either.
+        let twice = |(at, key): (usize, &KeyId)| self.visited[..at].contains(key);
+        match self.visited.iter().enumerate().find(|&(at, key)| is_own(key) || twice((at, key))) {
+            Some((_, key)) => Err(OpenRefusal::Loop { key: *key }),
             None => Ok(()),
         }
     }
@@ -69,6 +73,7 @@ impl Open {
             ttl,
             visited,
             have,
+            no_warm_legs: self.no_warm_legs || own.no_warm_legs,
         })
     }
 }
@@ -90,11 +95,13 @@ mod tests {
             ttl: 4,
             visited: vec![KeyId::from_bytes([4; 32])],
             have: vec![Digest::from_bytes([5; 32])],
+            no_warm_legs: false,
         }
     }
 
     fn own() -> Onward {
-        Onward { kid: OWN, binding: Binding::Key, max_hops: 16, route: None, policy: None, have: vec![] }
+        let (route, policy, have) = (None, None, vec![]);
+        Onward { kid: OWN, binding: Binding::Key, max_hops: 16, route, policy, have, no_warm_legs: false }
     }
 
     #[test]
@@ -112,6 +119,10 @@ mod tests {
         assert_eq!(next, expected);
         let stronger = open().onward(Onward { binding: Binding::Quote, max_hops: 2, ..own() }).unwrap();
         assert_eq!((stronger.binding, stronger.ttl), (Binding::Quote, 1));
+        for (above, own_policy) in [(true, false), (false, true), (false, false)] {
+            let next = Open { no_warm_legs: above, ..open() }.onward(Onward { no_warm_legs: own_policy, ..own() });
+            assert_eq!(next.unwrap().no_warm_legs, above || own_policy);
+        }
         let full = open().onward(Onward { have: vec![Digest::of(b""); 99], ..own() }).unwrap();
         assert_eq!(Open::decode(&full.encode()), Ok(full));
     }
@@ -121,6 +132,8 @@ mod tests {
         assert_eq!(open().admit(|key| *key == OWN), Ok(()));
         let looped = open().onward(own()).unwrap();
         assert_eq!(looped.admit(|key| *key == OWN), Err(OpenRefusal::Loop { key: OWN }));
+        let twice = Open { visited: vec![KeyId::from_bytes([4; 32]); 2], ..open() };
+        assert_eq!(twice.admit(|_| false), Err(OpenRefusal::Loop { key: KeyId::from_bytes([4; 32]) }));
         let other = Open { versions: vec![2, 3], ..open() };
         assert_eq!(other.admit(|_| false), Err(OpenRefusal::Version { found: vec![2, 3] }));
         let refused = |open: Open, own| open.onward(own).unwrap_err();

@@ -16,8 +16,8 @@ pub const MAX_OPEN: usize = 4 * 1024;
 pub const MAX_HAVE: usize = 32;
 const MAX_VERSIONS: usize = 8;
 const MAX_ROUTE: usize = 255;
-/// A chain of `forward` records with its evidence is as long as a trailer may be.
-const MAX_START: usize = 512 * 1024;
+/// A chain of `forward` records with its evidence is as long as a trailer may be, and the client's proof goes with it.
+const MAX_START: usize = 320 * 1024;
 const MAX_CLIENT_PROOF: usize = 32 * 1024;
 /// Text in ABORT and FAULT, in bytes.
 pub(super) const MAX_TEXT: usize = 256;
@@ -39,6 +39,8 @@ pub struct Open {
     pub visited: Vec<KeyId>,
     /// Blobs that the client holds: they may be left out of the PREVIEW.
     pub have: Vec<Digest>,
+    /// Every leg below has to be made for this path: none may have stood ready.
+    pub no_warm_legs: bool,
 }
 
 impl Open {
@@ -55,6 +57,7 @@ impl Open {
             .uint(6, u64::from(self.ttl))
             .entry(7, |w| w.list(self.visited.iter().map(KeyId::as_bytes)))
             .entry(8, |w| w.list(self.have.iter().map(Digest::as_bytes)))
+            .optional(9, self.no_warm_legs.then_some(true), |w, no| w.bool(no))
             .finish()
     }
 
@@ -90,6 +93,17 @@ impl Open {
             ttl: fields.required(6, "ttl")?.uint_in("ttl", 0, u64::from(MAX_HOPS))? as u8,
             visited: each(fields.required(7, "visited")?.array("visited", usize::from(MAX_HOPS))?, visited)?,
             have: each(fields.required(8, "have")?.array("have", MAX_HAVE)?, have)?,
+            no_warm_legs: match fields.optional(9).map(|item| item.bool("no_warm_legs")).transpose()? {
+                // What is not demanded is left out: one encoding for one meaning.
+                Some(false) => {
+                    return Err(FormError::Type {
+                        field: "no_warm_legs",
+                        expected: "true, or nothing",
+                        found: "false",
+                    });
+                }
+                demanded => demanded.is_some(),
+            },
         };
         fields.finish()?;
         Ok(open)
@@ -204,6 +218,7 @@ mod tests {
             ttl: 8,
             visited: vec![KeyId::from_bytes([9; 32])],
             have: vec![Digest::from_bytes([10; 32])],
+            no_warm_legs: true,
         }
     }
 
@@ -211,7 +226,7 @@ mod tests {
     fn open_comes_back_as_it_was() {
         let full = open();
         assert_eq!(Open::decode(&full.encode()), Ok(full.clone()));
-        let bare = Open { route: None, policy: None, visited: vec![], have: vec![], ..full };
+        let bare = Open { route: None, policy: None, visited: vec![], have: vec![], no_warm_legs: false, ..full };
         assert_eq!(Open::decode(&bare.encode()), Ok(bare.clone()));
         assert_eq!(Open::digest(&bare.encode()), OpenDigest::of(&bare.encode()));
     }
@@ -250,8 +265,8 @@ mod tests {
     fn unknown_keys_bindings_and_controls_are_refused() {
         let mut unknown = open().encode();
         unknown[0] += 1;
-        unknown.extend([9, 0]);
-        assert_eq!(Open::decode(&unknown).unwrap_err().form, FormError::UnknownKey { key: 9 });
+        unknown.extend([10, 0]);
+        assert_eq!(Open::decode(&unknown).unwrap_err().form, FormError::UnknownKey { key: 10 });
         let text = Open { route: Some("a\nb".to_owned()), ..open() };
         assert_eq!(Open::decode(&text.encode()).unwrap_err().form, FormError::ControlCharacters { field: "route" });
         let mut w = Writer::new();

@@ -96,6 +96,8 @@ pub enum Downstream {
         open: OpenDigest,
         binding: Binding,
         next: RecordDigest,
+        /// How long the leg had stood ready when OPEN was sent over it; `None` if it was made for this path.
+        warm_ms: Option<u64>,
     },
     /// An attested peer that does not speak this protocol.
     Legacy(AttestedPeer),
@@ -340,7 +342,7 @@ impl Downstream {
     fn encode<'w>(&self, w: &'w mut Writer) -> &'w mut Writer {
         w.array(2);
         match self {
-            Self::Attested { peer, open, binding, .. } => {
+            Self::Attested { peer, open, binding, warm_ms, .. } => {
                 let attested = Map::new()
                     .bytes(1, peer.leg.as_bytes())
                     .bytes(2, peer.key.as_bytes())
@@ -350,7 +352,8 @@ impl Downstream {
                     .bytes(6, peer.policy.as_bytes())
                     .bytes(7, peer.collateral.as_bytes())
                     .uint(8, binding_code(*binding))
-                    .uint(9, peer.appraised_at.0);
+                    .uint(9, peer.appraised_at.0)
+                    .optional(10, *warm_ms, |w, warm_ms| w.uint(warm_ms));
                 w.uint(1).map(attested)
             }
             Self::Legacy(peer) => {
@@ -388,6 +391,7 @@ impl Downstream {
                 binding: binding_from_code(fields.required(8, "binding")?)?,
                 peer: AttestedPeer::decode(&mut fields)?,
                 next,
+                warm_ms: fields.optional(10).map(|warm| warm.uint("warm")).transpose()?,
             },
             2 => Self::Legacy(AttestedPeer::decode(&mut fields)?),
             3 => Self::Terminal(terminal_from_code(fields.required(1, "terminal kind")?)?),

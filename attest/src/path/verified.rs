@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::record::{AttestedPeer, Counters, PeerVerdict};
 use super::{CloseReason, Downstream, Receipt, TlsParameters};
@@ -32,6 +33,8 @@ pub struct Path {
     pub expires: Timestamp,
     /// When the policy's path age is reached: without a fresh quote of every hop by then, the path ends.
     pub ages_at: Timestamp,
+    /// How long the verifier's own leg had stood ready when it asked for this path; `None` if it was made for it.
+    pub warm: Option<Duration>,
     /// How it ended: after the final trailer.
     pub close: Option<Close>,
 }
@@ -94,16 +97,20 @@ impl Path {
     /// What the hop above says of this path in its own record, `binding` being what it asked for.
     pub fn as_downstream(&self, policy: PolicyDigest, binding: Binding) -> Downstream {
         let first = &self.hops[0];
-        let peer = AttestedPeer {
-            leg: first.leg,
-            key: first.kid,
-            evidence: first.evidence.digest(),
-            verdict: PeerVerdict::from(&first.verdict),
-            policy,
-            collateral: first.appraised.collateral,
-            appraised_at: first.appraised.appraised_at,
-        };
-        Downstream::Attested { peer, open: first.open, binding, next: first.record }
+        let peer = AttestedPeer::judged(first, policy);
+        Downstream::Attested { peer, open: first.open, binding, next: first.record, warm_ms: self.warm_ms() }
+    }
+
+    /// The same for a path that was only [joined](super::join_path): nobody has judged it here.
+    pub fn as_unjudged_downstream(&self, binding: Binding) -> Downstream {
+        let first = &self.hops[0];
+        let peer = AttestedPeer::unjudged(first.leg, first.kid, &first.evidence, self.accepted_at);
+        Downstream::Attested { peer, open: first.open, binding, next: first.record, warm_ms: self.warm_ms() }
+    }
+
+    /// How long the leg to the first hop had stood ready, as a record says it.
+    fn warm_ms(&self) -> Option<u64> {
+        self.warm.map(|warm| u64::try_from(warm.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// What the hop above says in its final record when this path broke off.

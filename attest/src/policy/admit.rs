@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::verdict::Findings;
-use super::{HopPlace, IdentityRule, Measurements, Policy, PolicyError, Verdict};
+use super::{Comparison, HopPlace, IdentityRule, Measurements, Policy, PolicyError, Verdict};
 use crate::appraise::{Appraised, CodeIdentity, Root, TcbStatus};
 use crate::evidence::{Claims, HopClaims};
 use crate::{Reason, Timestamp};
@@ -24,11 +24,13 @@ impl Policy {
         claims: &Claims,
         now: Timestamp,
     ) -> Result<Verdict, PolicyError> {
-        self.admit_hop(place, appraised, claims.hop(), now)
+        let verdict = self.admit_hop(place, appraised, claims.hop(), now)?;
+        self.check_name(claims, now)?;
+        Ok(verdict)
     }
 
     /// Judges a hop of a path that was started, when its evidence was appraised again. All but the end of the evidence,
-    /// which holds for START alone: a path lives on when its certificates end, until the policy's path age.
+    /// and of its name, which hold for START alone: a path lives on when its certificates end, until the policy's path age.
     pub fn admit_again(
         &self,
         place: &HopPlace<'_>,
@@ -71,11 +73,12 @@ impl Policy {
         self.check_snp(appraised, &mut findings)?;
         self.check_advisories(appraised, &mut findings)?;
         self.check_flags(appraised)?;
-        self.check_identity(appraised)?;
+        self.check_identity(appraised, &mut findings)?;
         if let Measurements::Rules(rules) = &self.measurements {
-            let rule = self.check_measurements(rules, place, appraised, hop)?;
+            let matched = self.check_measurements(rules, place, appraised, hop)?;
             findings.compared = true;
-            findings.config_pinned = rule.config_digest.is_some();
+            findings.config_pinned |= matched.rule.config_digest.is_some();
+            findings.comparisons.extend(matched.comparisons);
         }
         Ok(self.verdict(appraised, findings))
     }
@@ -225,6 +228,15 @@ impl Policy {
                 advisory.as_str(),
             ));
         }
+        let allowed = |advisory: &&String| match &self.tcb.allowed_advisories {
+            Some(allowed) => allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(advisory)),
+            None => true,
+        };
+        if let Some(advisory) = appraised.advisories.iter().find(|advisory| !allowed(advisory)) {
+            let known: Vec<_> = self.tcb.allowed_advisories.iter().flatten().map(String::as_str).collect();
+            let expected = if known.is_empty() { "none".into() } else { format!("none but {}", known.join(", ")) };
+            return Err(self.refuse(Reason::Advisory, "advisories", expected, advisory.as_str()));
+        }
         if !appraised.advisories.is_empty() {
             findings.notes.push(format!("advisories {}", appraised.advisories.join(", ")));
         }
@@ -244,21 +256,32 @@ impl Policy {
         }
     }
 
-    fn check_identity(&self, appraised: &Appraised) -> Result<(), PolicyError> {
-        let IdentityRule::Platforms(known) = &self.identity else { return Ok(()) };
-        if appraised.platform.ids.iter().any(|id| known.contains(id)) {
-            return Ok(());
-        }
-        let list = |ids: Vec<&Vec<u8>>| match ids.as_slice() {
+    fn check_identity(&self, appraised: &Appraised, findings: &mut Findings) -> Result<(), PolicyError> {
+        let (what, known, found): (_, Vec<&[u8]>, Vec<&[u8]>) = match (&self.identity, &appraised.code) {
+            (IdentityRule::AnyGenuine, _) => return Ok(()),
+            (IdentityRule::Platforms(known), _) => (
+                "platform",
+                known.iter().map(|id| &id[..]).collect(),
+                appraised.platform.ids.iter().map(|id| &id[..]).collect(),
+            ),
+            (IdentityRule::ConfigIds(known), CodeIdentity::Sgx(sgx)) => {
+                ("configid", known.iter().map(|id| &id[..]).collect(), vec![&sgx.config_id])
+            }
+            (IdentityRule::ConfigIds(known), _) => ("configid", known.iter().map(|id| &id[..]).collect(), vec![]),
+        };
+        let list = |ids: &[&[u8]]| match ids {
             [] => "none".into(),
             ids => ids.iter().map(hex::encode).collect::<Vec<_>>().join(", "),
         };
-        Err(self.refuse(
-            Reason::Identity,
-            "platform",
-            format!("one of {}", list(known.iter().collect())),
-            list(appraised.platform.ids.iter().collect()),
-        ))
+        let expected = format!("one of {}", list(&known));
+        match found.iter().find(|id| known.contains(*id)) {
+            Some(id) => {
+                findings.config_pinned |= matches!(self.identity, IdentityRule::ConfigIds(_));
+                findings.comparisons.push(Comparison { field: what, expected, found: hex::encode(id) });
+                Ok(())
+            }
+            None => Err(self.refuse(Reason::Identity, what, expected, list(&found))),
+        }
     }
 }
 

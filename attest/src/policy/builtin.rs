@@ -19,6 +19,7 @@ impl Policy {
             danger_allow_debug: false,
             tcb: TcbPolicy::cloud(),
             identity: IdentityRule::AnyGenuine,
+            named: None,
             measurements: Measurements::NotCompared,
             shape: ChainShape {
                 order: Vec::new(),
@@ -33,6 +34,27 @@ impl Policy {
             max_evidence_age: Duration::from_secs(3600),
             max_path_age: Duration::from_secs(3600),
             binding: Binding::Key,
+            refuse_warm_legs: false,
+        }
+    }
+
+    /// [`genuine_only`](Self::genuine_only) for the path behind a client: it may begin anywhere, as whoever asks is often
+    /// at a desk, without a TEE.
+    pub fn genuine_callers() -> Self {
+        let built_in = Self::genuine_only();
+        Self { shape: ChainShape { terminals: TerminalKind::ALL.into(), ..built_in.shape }, ..built_in }
+    }
+
+    /// Judges nothing: for whoever checks that the records of a path join, and leaves what they say to others.
+    pub(crate) fn unjudged() -> Self {
+        let callers = Self::genuine_callers();
+        Self {
+            name: "unjudged".into(),
+            allow_simulated: true,
+            danger_allow_null: true,
+            danger_allow_debug: true,
+            shape: ChainShape { max_hops: crate::path::MAX_HOPS, ..callers.shape },
+            ..callers
         }
     }
 }
@@ -56,6 +78,7 @@ impl TcbPolicy {
             ]),
             grace: Duration::ZERO,
             refused_advisories: BTreeSet::new(),
+            allowed_advisories: None,
             allow_smt: true,
             allow_dynamic_platform: true,
             allow_cached_keys: true,

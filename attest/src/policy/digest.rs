@@ -7,7 +7,9 @@ use minicbor::Encoder;
 use minicbor::encode::Error;
 
 use super::measure::tee_name;
-use super::{Applies, Binding, HopRule, IdentityRule, Measurements, Policy, ReferenceValue, TcbPolicy};
+use super::{
+    Applies, Binding, Demand, FieldValue, HopRule, IdentityRule, Measurements, Policy, ReferenceValue, TcbPolicy, Test,
+};
 use crate::PolicyDigest;
 
 impl Policy {
@@ -24,7 +26,8 @@ impl Policy {
     }
 
     fn encode(&self, e: &mut Out) -> Done {
-        e.map(11)?;
+        // Left out where they demand nothing: the digests of policies from before them stay what they were.
+        e.map(11 + u64::from(self.refuse_warm_legs) + u64::from(self.named.is_some()))?;
         e.u8(1)?.u8(FORM)?;
         e.u8(2)?.bool(self.allow_simulated)?;
         e.u8(3)?.bool(self.danger_allow_null)?;
@@ -35,6 +38,10 @@ impl Policy {
         match &self.identity {
             IdentityRule::AnyGenuine => e.null().map(drop)?,
             IdentityRule::Platforms(ids) => array(e, ids, |e, id| e.bytes(id).map(drop))?,
+            IdentityRule::ConfigIds(ids) => {
+                e.map(1)?.u8(1)?;
+                array(e, ids, |e, id| e.bytes(id).map(drop))?;
+            }
         }
         e.u8(7)?;
         match &self.measurements {
@@ -56,6 +63,14 @@ impl Policy {
             Binding::KeyAudit => 1,
             Binding::Quote => 2,
         })?;
+        if self.refuse_warm_legs {
+            e.u8(12)?.bool(true)?;
+        }
+        if let Some(named) = &self.named {
+            e.u8(13)?.array(2)?;
+            array(e, &named.authorities, |e, authority| e.bytes(authority).map(drop))?;
+            array(e, &named.uris, |e, uri| e.str(uri).map(drop))?;
+        }
         Ok(())
     }
 }
@@ -67,8 +82,8 @@ type Out = Encoder<Vec<u8>>;
 type Done = Result<(), Error<std::convert::Infallible>>;
 
 fn tcb(e: &mut Out, tcb: &TcbPolicy) -> Done {
-    // Left out where it demands nothing: the digests of policies from before it was there stay what they were.
-    e.map(6 + u64::from(!tcb.snp_min.is_empty()))?;
+    // Left out where they demand nothing: the digests of policies from before they were there stay what they were.
+    e.map(6 + u64::from(!tcb.snp_min.is_empty()) + u64::from(tcb.allowed_advisories.is_some()))?;
     e.u8(1)?;
     array(e, &tcb.accepted, |e, status| e.str(status.name()).map(drop))?;
     e.u8(2)?.u64(tcb.grace.as_secs())?;
@@ -88,11 +103,15 @@ fn tcb(e: &mut Out, tcb: &TcbPolicy) -> Done {
             e.u8(min.bootloader)?.u8(min.tee)?.u8(min.snp)?.u8(min.microcode).map(drop)
         })?;
     }
+    if let Some(allowed) = &tcb.allowed_advisories {
+        e.u8(8)?;
+        array(e, allowed, |e, advisory| e.str(advisory).map(drop))?;
+    }
     Ok(())
 }
 
 fn rule(e: &mut Out, rule: &HopRule) -> Done {
-    e.map(4)?;
+    e.map(4 + u64::from(!rule.demands.is_empty()))?;
     e.u8(1)?;
     match &rule.applies {
         Applies::Any => e.null().map(drop)?,
@@ -105,7 +124,34 @@ fn rule(e: &mut Out, rule: &HopRule) -> Done {
     e.u8(3)?;
     array(e, &rule.reference_values, reference_value)?;
     e.u8(4)?;
-    optional(e, rule.config_digest.as_ref().map(|digest| &digest.as_bytes()[..]))
+    optional(e, rule.config_digest.as_ref().map(|digest| &digest.as_bytes()[..]))?;
+    if !rule.demands.is_empty() {
+        e.u8(5)?;
+        array(e, &rule.demands, demand)?;
+    }
+    Ok(())
+}
+
+/// [name of the field, kind of test, its one or two operands].
+fn demand(e: &mut Out, demand: &Demand) -> Done {
+    let operands = match &demand.test {
+        Test::OneOf(_) | Test::AtLeast(_) | Test::AtMost(_) => 1,
+        Test::Masked { .. } | Test::Bits { .. } => 2,
+    };
+    e.array(2 + operands)?.str(demand.field.name())?;
+    match &demand.test {
+        Test::OneOf(values) => {
+            e.u8(0)?;
+            array(e, values, |e, value| match value {
+                FieldValue::Bytes(bytes) => e.bytes(bytes).map(drop),
+                FieldValue::Number(number) => e.u64(*number).map(drop),
+            })
+        }
+        Test::Masked { value, mask } => e.u8(1)?.bytes(value)?.bytes(mask).map(drop),
+        Test::AtLeast(least) => e.u8(2)?.u64(*least).map(drop),
+        Test::AtMost(most) => e.u8(3)?.u64(*most).map(drop),
+        Test::Bits { set, clear } => e.u8(4)?.u64(*set)?.u64(*clear).map(drop),
+    }
 }
 
 fn reference_value(e: &mut Out, value: &ReferenceValue) -> Done {

@@ -1,23 +1,23 @@
 //! Which code a hop may run: rules, reference values, and the mismatch that is worth showing.
 
-use super::{Applies, HopPlace, HopRule, Policy, PolicyError, ReferenceValue};
+use super::{Applies, Comparison, Field, HopPlace, HopRule, Policy, PolicyError, ReferenceValue};
 use crate::Reason;
 use crate::appraise::{Appraised, CodeIdentity};
 use crate::evidence::{HopClaims, Tee};
 
 impl Policy {
-    /// The rule that the hop matches in full, or the mismatch of the rule that came nearest.
+    /// The rule that the hop matches in full, and what was compared; or the mismatch of the rule that came nearest.
     pub(super) fn check_measurements<'a>(
         &self,
         rules: &'a [HopRule],
         place: &HopPlace<'_>,
         appraised: &Appraised,
         hop: Option<&HopClaims>,
-    ) -> Result<&'a HopRule, PolicyError> {
+    ) -> Result<Matched<'a>, PolicyError> {
         let mut nearest: Option<(Nearness, PolicyError)> = None;
         for rule in rules.iter().filter(|rule| rule.applies.to(place)) {
             match self.check_rule(rule, appraised, hop) {
-                Ok(()) => return Ok(rule),
+                Ok(comparisons) => return Ok(Matched { rule, comparisons }),
                 Err(miss) if nearest.as_ref().is_none_or(|(nearness, _)| *nearness < miss.0) => nearest = Some(miss),
                 Err(_) => {}
             }
@@ -40,17 +40,26 @@ impl Policy {
         rule: &HopRule,
         appraised: &Appraised,
         hop: Option<&HopClaims>,
-    ) -> Result<(), (Nearness, PolicyError)> {
+    ) -> Result<Vec<Comparison>, (Nearness, PolicyError)> {
         if !rule.tees.contains(&appraised.tee) {
             let expected: Vec<_> = rule.tees.iter().map(|tee| tee_name(*tee)).collect();
             let found = tee_name(appraised.tee);
             return Err((Nearness::Tee, self.refuse(Reason::Tee, "TEE", expected.join(" or "), found)));
         }
-        if !rule.reference_values.iter().any(|value| value.matches(&appraised.code)) {
+        let Some(value) = rule.reference_values.iter().find(|value| value.matches(&appraised.code)) else {
             let expected: Vec<_> = rule.reference_values.iter().map(ToString::to_string).collect();
             let expected = if expected.is_empty() { "no code at all".into() } else { expected.join(" or ") };
             let found = shown(&appraised.code);
             return Err((Nearness::Code, self.refuse(Reason::Measurement, "measurements", expected, found)));
+        };
+        let mut comparisons = value.comparisons(&appraised.code);
+        for demand in &rule.demands {
+            let comparison = demand.comparison(&appraised.code);
+            if !demand.holds(&appraised.code) {
+                let Comparison { field, expected, found } = comparison;
+                return Err((Nearness::Field, self.refuse(Reason::Measurement, field, expected, found)));
+            }
+            comparisons.push(comparison);
         }
         if let Some(expected) = rule.config_digest {
             let found = hop.map(|hop| hop.config_digest);
@@ -59,9 +68,17 @@ impl Policy {
                 let error = self.refuse(Reason::ConfigDigest, "configuration", expected.to_string(), found);
                 return Err((Nearness::Configuration, error));
             }
+            let (expected, found) = (expected.to_string(), expected.to_string());
+            comparisons.push(Comparison { field: "config_digest", expected, found });
         }
-        Ok(())
+        Ok(comparisons)
     }
+}
+
+/// A hop that passes.
+pub(super) struct Matched<'a> {
+    pub(super) rule: &'a HopRule,
+    pub(super) comparisons: Vec<Comparison>,
 }
 
 /// How far a hop came with a rule.
@@ -69,6 +86,7 @@ impl Policy {
 enum Nearness {
     Tee,
     Code,
+    Field,
     Configuration,
 }
 
@@ -98,6 +116,36 @@ impl ReferenceValue {
             (Self::SevSnp { measurement }, CodeIdentity::SevSnp(snp)) => *measurement == snp.measurement,
             _ => false,
         }
+    }
+
+    /// What it says of single fields.
+    pub fn fields(&self) -> Vec<Comparison> {
+        self.comparisons(&CodeIdentity::None)
+    }
+
+    /// The same, with what `code` says.
+    fn comparisons(&self, code: &CodeIdentity) -> Vec<Comparison> {
+        let full = |field: Field, bytes: &[u8]| (field, hex::encode(bytes));
+        let fields = match self {
+            Self::SgxEnclave { mrenclave } => vec![full(Field::Mrenclave, mrenclave)],
+            Self::SgxSigner { mrsigner, isv_prod_id, isv_svn_min } => vec![
+                full(Field::Mrsigner, mrsigner),
+                (Field::IsvProdId, isv_prod_id.to_string()),
+                (Field::IsvSvn, format!("{isv_svn_min} or higher")),
+            ],
+            Self::Tdx { mrtd, rtmr, mrconfigid } => {
+                let registers = [Field::Rtmr0, Field::Rtmr1, Field::Rtmr2, Field::Rtmr3].into_iter().zip(rtmr);
+                let registers = registers.filter_map(|(field, value)| Some(full(field, value.as_ref()?)));
+                let config = mrconfigid.iter().map(|value| full(Field::MrConfigId, value));
+                std::iter::once(full(Field::Mrtd, mrtd)).chain(registers).chain(config).collect()
+            }
+            Self::SevSnp { measurement } => vec![full(Field::SnpMeasurement, measurement)],
+        };
+        let compared = fields.into_iter().map(|(field, expected)| {
+            let found = field.read(code).map_or("none".into(), |found| found.to_string());
+            Comparison { field: field.name(), expected, found }
+        });
+        compared.collect()
     }
 }
 

@@ -2,9 +2,12 @@
 
 mod admit;
 mod builtin;
+mod demand;
 mod digest;
 mod error;
+mod field;
 mod measure;
+mod name;
 mod shape;
 mod verdict;
 
@@ -12,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use admit::CLOCK_SKEW;
+pub use demand::{Comparison, Demand, Test};
 pub use error::PolicyError;
+pub use field::{Field, FieldValue, GUEST_POLICY_BITS};
 pub use verdict::{Claim, TrustVector, Verdict};
 
 use crate::ConfigDigest;
@@ -33,6 +38,8 @@ pub struct Policy {
     pub danger_allow_debug: bool,
     pub tcb: TcbPolicy,
     pub identity: IdentityRule,
+    /// Whose a hop has to be besides, by the word of an authority. `None`: nobody is asked.
+    pub named: Option<NameRule>,
     pub measurements: Measurements,
     pub shape: ChainShape,
     /// Evidence whose `not_after` minus now is acceptable, and whose claimed age is at most this.
@@ -40,6 +47,8 @@ pub struct Policy {
     /// A path that lives longer than this without a fresh quote ends.
     pub max_path_age: Duration,
     pub binding: Binding,
+    /// Refuses paths with a leg that stood ready before the path was asked for (`PROTOCOL.md` section 3).
+    pub refuse_warm_legs: bool,
 }
 
 /// Where a hop stands in its path.
@@ -68,6 +77,8 @@ pub struct TcbPolicy {
     pub grace: Duration,
     /// Advisories that refuse a platform whatever its status (`INTEL-SA-00615`).
     pub refused_advisories: BTreeSet<String>,
+    /// Where set, a platform with any other advisory is refused. A refused one is refused even if it stands here.
+    pub allowed_advisories: Option<BTreeSet<String>>,
     pub allow_smt: bool,
     pub allow_dynamic_platform: bool,
     pub allow_cached_keys: bool,
@@ -83,6 +94,18 @@ pub enum IdentityRule {
     AnyGenuine,
     /// Only these platforms (PPID, platform instance id or chip id, as bytes).
     Platforms(BTreeSet<Vec<u8>>),
+    /// Only enclaves that were launched with one of these CONFIGIDs (SGX with KSS). Whoever knows one can launch with it:
+    /// it says whose configuration the code was given, and the code has to make something of it.
+    ConfigIds(BTreeSet<[u8; 64]>),
+}
+
+/// Who may have named a hop key, and how (`docs/PROTOCOL.md` section 2).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NameRule {
+    /// Certificates in DER. Invariant: not empty.
+    pub authorities: Vec<Vec<u8>>,
+    /// URIs of which the name has to have one: SPIFFE ids. Invariant: not empty.
+    pub uris: BTreeSet<String>,
 }
 
 /// Which code is acceptable at which hop.
@@ -103,6 +126,8 @@ pub struct HopRule {
     pub tees: BTreeSet<Tee>,
     /// Any one of them suffices. Invariant: not empty.
     pub reference_values: Vec<ReferenceValue>,
+    /// All of them have to hold, whichever reference value it was.
+    pub demands: Vec<Demand>,
     /// Where set, the configuration that the hop attests must be this one.
     pub config_digest: Option<ConfigDigest>,
 }

@@ -1,5 +1,7 @@
 //! Each check of a policy, by its reason; and what verdicts and digests say.
 
+mod fields;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -22,6 +24,10 @@ fn sgx() -> Appraised {
             isv_svn: 4,
             attributes: [0; 16],
             misc_select: 0,
+            config_id: [0; 64],
+            config_svn: 0,
+            isv_family_id: [0; 16],
+            isv_ext_prod_id: [0; 16],
         }),
         debug: false,
         tcb_status: S::UpToDate,
@@ -65,6 +71,7 @@ fn snp() -> Appraised {
         author_key_digest: [0; 48],
         family_id: [0; 16],
         image_id: [0; 16],
+        guest_svn: 0,
         guest_policy: 0,
         vmpl: 0,
     };
@@ -102,7 +109,7 @@ fn with_rules(rules: Vec<HopRule>) -> Policy {
 }
 
 fn rule(applies: Applies, tee: Tee, value: ReferenceValue) -> HopRule {
-    HopRule { applies, tees: [tee].into(), reference_values: vec![value], config_digest: None }
+    HopRule { applies, tees: [tee].into(), reference_values: vec![value], demands: vec![], config_digest: None }
 }
 
 fn enclave(byte: u8) -> ReferenceValue {
@@ -241,7 +248,9 @@ fn measurements_of_each_tee() {
     ];
     for (tee, appraised, value) in good {
         let verdict = admit(&with_rules(vec![rule(Applies::Any, tee, value)]), &appraised).unwrap();
-        assert!(verdict.compared && verdict.reasons.is_empty());
+        let fields: Vec<_> = verdict.comparisons.iter().map(|comparison| comparison.field).collect();
+        assert!(verdict.compared && !fields.is_empty());
+        assert_eq!(verdict.reasons, [format!("compared: {}", fields.join(", "))]);
         assert_eq!(verdict.trust.get(Claim::Executables), TrustVector::AFFIRMING);
     }
     let bad = [
@@ -372,7 +381,10 @@ fn every_demand_is_in_the_digest() {
             Measurements::NotCompared => panic!("the policy has rules"),
         }
     }
-    let changes: [Change; 31] = [
+    fn demand(policy: &mut Policy, field: Field, test: Test) {
+        first(policy).demands = vec![Demand { field, test }];
+    }
+    let changes: [Change; 42] = [
         ("nothing", |_| {}),
         ("simulated", |p| p.allow_simulated = true),
         ("null", |p| p.danger_allow_null = true),
@@ -380,11 +392,22 @@ fn every_demand_is_in_the_digest() {
         ("accepted", |p| p.tcb.accepted = [S::UpToDate].into()),
         ("grace", |p| p.tcb.grace = Duration::from_secs(1)),
         ("advisories", |p| p.tcb.refused_advisories = ["A".into()].into()),
+        ("no advisory allowed", |p| p.tcb.allowed_advisories = Some(BTreeSet::new())),
+        ("an advisory allowed", |p| p.tcb.allowed_advisories = Some(["A".into()].into())),
         ("smt", |p| p.tcb.allow_smt = false),
         ("dynamic", |p| p.tcb.allow_dynamic_platform = false),
         ("cached", |p| p.tcb.allow_cached_keys = false),
         ("no platform", |p| p.identity = IdentityRule::Platforms(BTreeSet::new())),
         ("a platform", |p| p.identity = IdentityRule::Platforms([vec![1]].into())),
+        ("a configid", |p| p.identity = IdentityRule::ConfigIds([[1; 64]].into())),
+        ("no configid", |p| p.identity = IdentityRule::ConfigIds(BTreeSet::new())),
+        ("a number", |p| demand(p, Field::IsvSvn, Test::OneOf([FieldValue::Number(1)].into()))),
+        ("bytes", |p| demand(p, Field::IsvSvn, Test::OneOf([FieldValue::Bytes(vec![1])].into()))),
+        ("another field", |p| demand(p, Field::ConfigSvn, Test::OneOf([FieldValue::Number(1)].into()))),
+        ("at least", |p| demand(p, Field::IsvSvn, Test::AtLeast(1))),
+        ("at most", |p| demand(p, Field::IsvSvn, Test::AtMost(1))),
+        ("bits", |p| demand(p, Field::GuestPolicy, Test::Bits { set: 1, clear: 2 })),
+        ("mask", |p| demand(p, Field::Xfam, Test::Masked { value: vec![1], mask: vec![2] })),
         ("not compared", |p| p.measurements = Measurements::NotCompared),
         ("no rules", |p| p.measurements = Measurements::Rules(vec![])),
         ("any", |p| first(p).applies = Applies::Any),

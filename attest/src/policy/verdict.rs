@@ -2,7 +2,7 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::{IdentityRule, Policy};
+use super::{Comparison, IdentityRule, Policy};
 use crate::appraise::{Appraised, Root, TcbStatus};
 
 /// A hop was admitted, and as what.
@@ -15,8 +15,10 @@ pub struct Verdict {
     pub compared: bool,
     pub simulated: bool,
     pub root: Root,
-    /// What a reader of the verdict should know: everything short of the best.
+    /// What a reader of the verdict should know: everything short of the best, and which fields were compared.
     pub reasons: Vec<String>,
+    /// Every field that was compared, with what was expected and found.
+    pub comparisons: Vec<Comparison>,
 }
 
 /// An AR4SI trustworthiness vector (draft-ietf-rats-ar4si-09, section 3.1): advice, in one byte a claim.
@@ -106,17 +108,23 @@ pub(super) struct Findings {
     pub(super) compared: bool,
     pub(super) config_pinned: bool,
     pub(super) notes: Vec<String>,
+    pub(super) comparisons: Vec<Comparison>,
 }
 
 impl Policy {
     pub(super) fn verdict(&self, appraised: &Appraised, findings: Findings) -> Verdict {
         let simulated = appraised.root == Root::Simulated;
         let mut reasons = findings.notes;
+        let comparisons = findings.comparisons;
         if simulated {
             reasons.insert(0, "simulated evidence: no hardware stands behind it".into());
         }
         if !findings.compared {
             reasons.push("measurements were not compared with reference values".into());
+        }
+        if !comparisons.is_empty() {
+            let fields: Vec<_> = comparisons.iter().map(|comparison| comparison.field).collect();
+            reasons.push(format!("compared: {}", fields.join(", ")));
         }
         Verdict {
             status: appraised.tcb_status,
@@ -125,6 +133,7 @@ impl Policy {
             simulated,
             root: appraised.root,
             reasons,
+            comparisons,
         }
     }
 
@@ -152,7 +161,8 @@ impl Policy {
             _ => T::NONE,
         };
         let identity = match self.identity {
-            IdentityRule::AnyGenuine => T::NONE,
+            // A CONFIGID is configuration: it says nothing of the machine.
+            IdentityRule::AnyGenuine | IdentityRule::ConfigIds(_) => T::NONE,
             IdentityRule::Platforms(_) => T::AFFIRMING,
         };
         vector

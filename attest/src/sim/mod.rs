@@ -146,6 +146,8 @@ pub enum SimError {
     Tee(Tee),
     #[error("a {format} quote cannot have TCB status {status}; {remedy}")]
     Status { format: &'static str, status: String, remedy: &'static str },
+    #[error("{field} {what}")]
+    Field { field: &'static str, what: &'static str },
     #[error("making a certificate of the simulated platform")]
     Certificate(#[from] rcgen::Error),
     #[error("a key of the simulated platform: {0}")]

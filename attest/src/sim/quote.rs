@@ -44,12 +44,13 @@ impl QuotingEnclave {
         report_data[..32].copy_from_slice(binding.as_bytes());
         let report = enclave_report(&EnclaveReport {
             cpu_svn,
-            attributes: SGX_ATTRIBUTES,
+            attributes: QE_ATTRIBUTES,
             mrenclave: *Digest::of(b"simulated quoting enclave, code").as_bytes(),
             mrsigner: qe_mrsigner(),
             isv_prod_id: qe_prod_id(format),
             isv_svn: qe_svn,
             report_data,
+            ..EnclaveReport::default()
         });
         let report_signature = pck.sign(&report)?;
         Ok(Self { key, report, report_signature, auth_data, pck_chain })
@@ -112,12 +113,10 @@ fn header(format: QuoteFormat, qe_svn: u16) -> Vec<u8> {
 }
 
 fn sgx_body(spec: &SimSpec, cpu_svn: [u8; 16], user_data: &[u8; 64]) -> [u8; 384] {
-    let mut attributes = SGX_ATTRIBUTES;
+    let mut attributes = spec.attributes;
     if spec.debug {
         attributes[0] |= SGX_DEBUG;
     }
-    // An application's enclave does not hold the provisioning key.
-    attributes[0] &= !SGX_PROVISION_KEY;
     enclave_report(&EnclaveReport {
         cpu_svn,
         attributes,
@@ -125,6 +124,11 @@ fn sgx_body(spec: &SimSpec, cpu_svn: [u8; 16], user_data: &[u8; 64]) -> [u8; 384
         mrsigner: spec.mrsigner,
         isv_prod_id: spec.isv_prod_id,
         isv_svn: spec.isv_svn,
+        misc_select: spec.misc_select,
+        config_id: spec.config_id,
+        config_svn: spec.config_svn,
+        isv_family_id: spec.isv_family_id,
+        isv_ext_prod_id: spec.isv_ext_prod_id,
         report_data: *user_data,
     })
 }
@@ -136,18 +140,47 @@ struct EnclaveReport {
     mrsigner: [u8; 32],
     isv_prod_id: u16,
     isv_svn: u16,
+    misc_select: u32,
+    config_id: [u8; 64],
+    config_svn: u16,
+    isv_family_id: [u8; 16],
+    isv_ext_prod_id: [u8; 16],
     report_data: [u8; 64],
+}
+
+impl Default for EnclaveReport {
+    fn default() -> Self {
+        Self {
+            cpu_svn: [0; 16],
+            attributes: [0; 16],
+            mrenclave: [0; 32],
+            mrsigner: [0; 32],
+            isv_prod_id: 0,
+            isv_svn: 0,
+            misc_select: 0,
+            config_id: [0; 64],
+            config_svn: 0,
+            isv_family_id: [0; 16],
+            isv_ext_prod_id: [0; 16],
+            report_data: [0; 64],
+        }
+    }
 }
 
 /// Intel SDM volume 3D, table 41-21 (REPORT).
 fn enclave_report(report: &EnclaveReport) -> [u8; 384] {
     let mut bytes = [0; 384];
     bytes[..16].copy_from_slice(&report.cpu_svn);
+    bytes[16..20].copy_from_slice(&report.misc_select.to_le_bytes());
+    bytes[32..48].copy_from_slice(&report.isv_ext_prod_id);
     bytes[48..64].copy_from_slice(&report.attributes);
     bytes[64..96].copy_from_slice(&report.mrenclave);
     bytes[128..160].copy_from_slice(&report.mrsigner);
+    bytes[192..256].copy_from_slice(&report.config_id);
     bytes[256..258].copy_from_slice(&report.isv_prod_id.to_le_bytes());
     bytes[258..260].copy_from_slice(&report.isv_svn.to_le_bytes());
+    bytes[260..262].copy_from_slice(&report.config_svn.to_le_bytes());
+    bytes[304..320].copy_from_slice(&report.isv_family_id);
     bytes[320..].copy_from_slice(&report.report_data);
     bytes
 }
@@ -160,16 +193,15 @@ fn td_body(spec: &SimSpec, svns: &Svns, user_data: &[u8; 64]) -> Vec<u8> {
     }
     let mut body = Vec::with_capacity(584);
     body.extend(tee_tcb_svn(svns.launch));
-    body.extend(*Digest::of(b"simulated TDX module").as_bytes());
-    body.extend([0; 16]); // MRSEAM is 48 bytes long
+    body.extend(spec.mrseam);
     body.extend(TDX_MODULE_MRSIGNER);
     body.extend([0; 8]); // SEAMATTRIBUTES
     body.extend(attributes.to_le_bytes());
-    body.extend(XFAM.to_le_bytes());
+    body.extend(spec.xfam.to_le_bytes());
     body.extend(spec.mrtd);
     body.extend(spec.mrconfigid);
-    body.extend([0; 48]); // MROWNER
-    body.extend([0; 48]); // MROWNERCONFIG
+    body.extend(spec.mrowner);
+    body.extend(spec.mrownerconfig);
     for rtmr in &spec.rtmr {
         body.extend(rtmr);
     }
@@ -199,12 +231,10 @@ pub(super) const TDX_MODULE_MRSIGNER: [u8; 48] = [0; 48];
 pub(super) const PCE_SVN: u8 = 13;
 
 /// INIT, MODE64BIT and PROVISION_KEY, as real quoting enclaves have; XFRM is x87 and SSE.
-const SGX_ATTRIBUTES: [u8; 16] = [0x15, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+const QE_ATTRIBUTES: [u8; 16] = [0x15, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
 const SGX_DEBUG: u8 = 0x02;
-const SGX_PROVISION_KEY: u8 = 0x10;
 
 const TD_DEBUG: u64 = 1;
-const XFAM: u64 = 0xe7;
 
 const TD_REPORT_15_TYPE: u16 = 3;
 const TD_REPORT_15_LENGTH: u32 = 648;

@@ -4,6 +4,7 @@ use super::SimError;
 use crate::Digest;
 use crate::appraise::TcbStatus;
 use crate::evidence::Tee;
+use crate::policy::{Field, FieldValue};
 
 /// The measurements and the state that simulated quotes state.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,11 +16,23 @@ pub struct SimSpec {
     pub mrsigner: [u8; 32],
     pub isv_prod_id: u16,
     pub isv_svn: u16,
+    /// ATTRIBUTES of the enclave, without DEBUG.
+    pub attributes: [u8; 16],
+    pub misc_select: u32,
+    /// Key separation and sharing (KSS): what the launcher chose, and what the signer did.
+    pub config_id: [u8; 64],
+    pub config_svn: u16,
+    pub isv_family_id: [u8; 16],
+    pub isv_ext_prod_id: [u8; 16],
 
     /// TDX alone.
     pub mrtd: [u8; 48],
     pub rtmr: [[u8; 48]; 4],
     pub mrconfigid: [u8; 48],
+    pub mrowner: [u8; 48],
+    pub mrownerconfig: [u8; 48],
+    pub mrseam: [u8; 48],
+    pub xfam: u64,
     /// ATTRIBUTES of the TD, without DEBUG. SEPT_VE_DISABLE alone is what appraisal accepts.
     pub td_attributes: u64,
 
@@ -62,9 +75,19 @@ impl SimSpec {
             mrsigner: *Digest::of_parts(&[b"signer/", label.as_bytes()]).as_bytes(),
             isv_prod_id: 1,
             isv_svn: 1,
+            attributes: SGX_ATTRIBUTES,
+            misc_select: 0,
+            config_id: [0; 64],
+            config_svn: 0,
+            isv_family_id: [0; 16],
+            isv_ext_prod_id: [0; 16],
             mrtd: wide("mrtd", label),
             rtmr: ["rtmr0", "rtmr1", "rtmr2", "rtmr3"].map(|name| wide(name, label)),
             mrconfigid: [0; 48],
+            mrowner: [0; 48],
+            mrownerconfig: [0; 48],
+            mrseam: module(),
+            xfam: XFAM,
             td_attributes: TD_SEPT_VE_DISABLE,
             debug: false,
             tcb: TcbChoice::Status(TcbStatus::UpToDate),
@@ -92,6 +115,46 @@ impl SimSpec {
 
     pub fn tee(&self) -> Tee {
         self.format.tee()
+    }
+
+    /// States `value` in `field`. The simulated TDX module has one signer, which its collateral names: MRSIGNERSEAM is
+    /// not to be chosen.
+    pub fn set(&mut self, field: Field, value: &FieldValue) -> Result<(), SimError> {
+        let refused = |what| Err(SimError::Field { field: field.name(), what });
+        if field.tee() != self.tee() {
+            return refused("is of another kind of TEE than the one that is simulated");
+        }
+        let done = match (field, value) {
+            (Field::IsvProdId, FieldValue::Number(n)) => number(&mut self.isv_prod_id, *n),
+            (Field::IsvSvn, FieldValue::Number(n)) => number(&mut self.isv_svn, *n),
+            (Field::ConfigSvn, FieldValue::Number(n)) => number(&mut self.config_svn, *n),
+            (Field::Mrenclave, FieldValue::Bytes(b)) => bytes(&mut self.mrenclave, b),
+            (Field::Mrsigner, FieldValue::Bytes(b)) => bytes(&mut self.mrsigner, b),
+            (Field::Attributes, FieldValue::Bytes(b)) => bytes(&mut self.attributes, b),
+            (Field::MiscSelect, FieldValue::Bytes(b)) => {
+                <[u8; 4]>::try_from(&b[..]).map(|b| self.misc_select = u32::from_le_bytes(b)).is_ok()
+            }
+            (Field::ConfigId, FieldValue::Bytes(b)) => bytes(&mut self.config_id, b),
+            (Field::IsvFamilyId, FieldValue::Bytes(b)) => bytes(&mut self.isv_family_id, b),
+            (Field::IsvExtProdId, FieldValue::Bytes(b)) => bytes(&mut self.isv_ext_prod_id, b),
+            (Field::Mrtd, FieldValue::Bytes(b)) => bytes(&mut self.mrtd, b),
+            (Field::Rtmr0, FieldValue::Bytes(b)) => bytes(&mut self.rtmr[0], b),
+            (Field::Rtmr1, FieldValue::Bytes(b)) => bytes(&mut self.rtmr[1], b),
+            (Field::Rtmr2, FieldValue::Bytes(b)) => bytes(&mut self.rtmr[2], b),
+            (Field::Rtmr3, FieldValue::Bytes(b)) => bytes(&mut self.rtmr[3], b),
+            (Field::MrConfigId, FieldValue::Bytes(b)) => bytes(&mut self.mrconfigid, b),
+            (Field::MrOwner, FieldValue::Bytes(b)) => bytes(&mut self.mrowner, b),
+            (Field::MrOwnerConfig, FieldValue::Bytes(b)) => bytes(&mut self.mrownerconfig, b),
+            (Field::MrSeam, FieldValue::Bytes(b)) => bytes(&mut self.mrseam, b),
+            (Field::TdAttributes, FieldValue::Bytes(b)) => {
+                <[u8; 8]>::try_from(&b[..]).map(|b| self.td_attributes = u64::from_le_bytes(b)).is_ok()
+            }
+            (Field::Xfam, FieldValue::Bytes(b)) => {
+                <[u8; 8]>::try_from(&b[..]).map(|b| self.xfam = u64::from_le_bytes(b)).is_ok()
+            }
+            _ => return refused("cannot be simulated"),
+        };
+        if done { Ok(()) } else { refused("does not hold such a value") }
     }
 
     /// The SVNs that make the platform match the level that was asked for.
@@ -167,6 +230,27 @@ pub(super) const fn svn(status: TcbStatus) -> u8 {
         TcbStatus::Revoked => 3,
     }
 }
+
+fn number(slot: &mut u16, number: u64) -> bool {
+    u16::try_from(number).map(|number| *slot = number).is_ok()
+}
+
+fn bytes<const N: usize>(slot: &mut [u8; N], bytes: &[u8]) -> bool {
+    <[u8; N]>::try_from(bytes).map(|bytes| *slot = bytes).is_ok()
+}
+
+/// MRSEAM of the simulated TDX module.
+fn module() -> [u8; 48] {
+    let mut mrseam = [0; 48];
+    mrseam[..32].copy_from_slice(Digest::of(b"simulated TDX module").as_bytes());
+    mrseam
+}
+
+/// INIT and MODE64BIT; XFRM is x87 and SSE.
+const SGX_ATTRIBUTES: [u8; 16] = [0x05, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+
+/// x87, SSE, AVX and AVX-512.
+const XFAM: u64 = 0xe7;
 
 /// Bit 28 of a TD's ATTRIBUTES: the host cannot inject exceptions by taking pages away.
 const TD_SEPT_VE_DISABLE: u64 = 1 << 28;

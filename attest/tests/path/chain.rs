@@ -78,6 +78,7 @@ impl Chain {
                 ttl: 8 - i as u8,
                 visited: chain.hops.iter().map(|hop| hop.key.kid()).collect(),
                 have: vec![],
+                no_warm_legs: false,
             };
             let leg = LegId(Digest::of(&[&open.encode()[..], key.spki()].concat()));
             let attester = attester.clone();
@@ -97,7 +98,11 @@ impl Chain {
 
     /// The same chain as the workload sees it behind its client: the nearest hop first.
     pub(crate) fn forward(&self) -> Trailer {
-        self.build(&|_| Stage::Forward, 0, &untouched)
+        self.forward_with(&untouched)
+    }
+
+    pub(crate) fn forward_with(&self, spoil: &dyn Fn(u8, &mut Record)) -> Trailer {
+        self.build(&|_| Stage::Forward, 0, spoil)
     }
 
     pub(crate) fn refresh_with(
@@ -147,6 +152,7 @@ impl Chain {
                 open: OpenDigest::of(&next.open),
                 binding: self.binding,
                 next: record.digest(),
+                warm_ms: None,
             },
             _ => self.end.clone(),
         };

@@ -6,6 +6,7 @@
 mod bytes;
 mod chain;
 mod document;
+mod forward;
 mod later;
 mod preview;
 mod records;

@@ -167,6 +167,27 @@ fn what_a_hop_says_of_the_one_below_has_to_be_so() {
 }
 
 #[test]
+fn a_leg_that_stood_ready_is_the_policys_matter() {
+    let chain = chain(3);
+    let warm = |record: &mut Record| {
+        if let Downstream::Attested { warm_ms, .. } = &mut record.downstream {
+            *warm_ms = Some(1500);
+        }
+    };
+    let strict = Policy { refuse_warm_legs: true, ..policy() };
+    assert!(verify(&chain, &chain.preview(), &strict).is_ok());
+    for hop in 1..=2 {
+        let preview = chain.preview_with(&at(hop, warm));
+        let path = verify(&chain, &preview, &policy()).unwrap();
+        let found = &path.hops[usize::from(hop) - 1].downstream;
+        assert!(matches!(found, Downstream::Attested { warm_ms: Some(1500), .. }), "{found:?}");
+        let error = verify(&chain, &preview, &strict).unwrap_err();
+        assert_refused(&error, Some(hop), Check::WarmLeg, Reason::BindingLevel);
+        assert!(error.found.contains("1500 ms"), "{error}");
+    }
+}
+
+#[test]
 fn a_record_signed_by_another_key_is_refused() {
     let chain = chain(1);
     let hop = &chain.hops[0];
@@ -473,7 +494,8 @@ fn an_error_names_hop_check_expected_and_found() {
     let error = refused(&chain, &at(2, |record| record.depth = 5));
     assert_eq!(error.to_string(), "hop 2: depth: expected 0, found 5");
     let fault = Fault::from(&error);
-    assert_eq!((fault.distance, fault.code, fault.text.as_deref()), (0, Reason::PathChain, Some("hop 2: depth")));
+    assert_eq!((fault.distance, fault.code, fault.text.as_deref()), (0, Reason::PathChain, Some("depth")));
+    assert_eq!(fault.hop, Some(2));
     assert_eq!((fault.expected.as_deref(), fault.found.as_deref()), (Some("0"), Some("5")));
     assert_eq!(Abort::from(&error), Abort { code: Reason::PathChain, text: Some("hop 2: depth".to_owned()) });
     let strict = Policy { allow_simulated: false, ..policy() };

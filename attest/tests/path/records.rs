@@ -41,7 +41,9 @@ fn every_stage_and_downstream_comes_back_as_it_was() {
     let mut downstreams = vec![Downstream::Legacy(peer.clone())];
     for binding in [Binding::Key, Binding::KeyAudit, Binding::Quote] {
         let open = OpenDigest::of(b"open");
-        downstreams.push(Downstream::Attested { peer: peer.clone(), open, binding, next: digest });
+        for warm_ms in [None, Some(0), Some(u64::MAX)] {
+            downstreams.push(Downstream::Attested { peer: peer.clone(), open, binding, next: digest, warm_ms });
+        }
     }
     use TerminalKind::{HostLocal, Plain, SameTee, TeeLocal, Workload};
     downstreams.extend([Workload, SameTee, TeeLocal, HostLocal, Plain].map(Downstream::Terminal));

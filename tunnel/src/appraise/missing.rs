@@ -7,12 +7,13 @@ use std::time::Duration;
 use inclavared_attest::Reason;
 use inclavared_attest::appraise::{CollateralId, Root, collateral_id};
 use inclavared_attest::evidence::{Evidence, EvidenceTag};
-use inclavared_attest::path::{Trailer, TrailerLimits, no_known_blobs};
+use inclavared_attest::path::{Trailer, TrailerLimits};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::collateral::{CollateralError, CollateralService};
 use crate::error::Refused;
+use crate::have::Held;
 
 /// Sets of collateral that evidence needs. Peers name them: the service bounds what is fetched for that.
 pub(super) type Sets = Vec<(Root, CollateralId)>;
@@ -32,8 +33,8 @@ pub(super) fn sets_of(evidence: &Evidence) -> Sets {
 }
 
 /// For every piece of evidence of a trailer. What cannot be read needs none: it is refused for that.
-pub(super) fn sets_of_trailer(trailer: &[u8], limits: &TrailerLimits) -> Sets {
-    let Ok(trailer) = Trailer::decode(trailer, limits, &no_known_blobs) else { return Vec::new() };
+pub(super) fn sets_of_trailer(trailer: &[u8], limits: &TrailerLimits, held: &Held) -> Sets {
+    let Ok(trailer) = Trailer::decode(trailer, limits, &|name| held.blob(name)) else { return Vec::new() };
     let evidence = trailer.blobs().filter_map(|(_, blob)| Evidence::decode(blob).ok());
     evidence.flat_map(|evidence| sets_of(&evidence)).collect()
 }

@@ -5,10 +5,13 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use inclavared_attest::Timestamp;
 use inclavared_attest::offline::Outcome;
+use inclavared_attest::path::Close;
 use inclavared_config::Listen;
 use inclavared_tunnel::cli::{OfflineAppraisal, Parsed, Shelter, Source, Verification, init_logging};
 use inclavared_tunnel::connection::Report;
@@ -26,9 +29,9 @@ fn main() -> ExitCode {
     let done = init_logging(&log).context("the log").and_then(|()| {
         notes.iter().for_each(|note| tracing::info!("{note}"));
         match what {
-            Shelter::RemoteAttestation { path, json } => remote_attestation(path, json),
+            Shelter::RemoteAttestation { path, start, json } => remote_attestation(path, start, json),
             Shelter::Record { path, out, overwrite, name } => record(path, out.as_deref(), overwrite, &name),
-            Shelter::Forward { path, listen, json } => forward(&path, listen, json),
+            Shelter::Forward { path, listen, once, json } => forward(&path, listen, once, json),
             Shelter::Appraise { appraisal, json } => Ok(appraise(&appraisal, json)),
             Shelter::Inspect { file } => Ok(inspect(&file)),
         }
@@ -39,22 +42,22 @@ fn main() -> ExitCode {
     })
 }
 
-/// Verifies the path and says what was found: exit status 0 if it is accepted, 1 if not.
-fn remote_attestation(path: Verification, json: bool) -> anyhow::Result<ExitCode> {
+/// Verifies the path and says what was found: exit status 0 if it is accepted, 1 if not. With `start`, how an empty
+/// stream through it closed, too.
+fn remote_attestation(path: Verification, start: bool, json: bool) -> anyhow::Result<ExitCode> {
     let verified = RelyingParty::new(path).map_err(|error| Finding::from(&error)).and_then(|party| {
-        let verify = party.verify(async |_, verified| {
-            let path = Arc::clone(verified.path());
-            verified.leave().await;
-            Ok(path)
+        let verify = party.verify(async |node, verified| match start {
+            true => verified.probe(node).await.map(|(path, counters)| (path, Some(counters))),
+            false => {
+                let path = Arc::clone(verified.path());
+                verified.leave().await;
+                Ok((path, None))
+            }
         });
         verify.map_err(|error| Finding::from(&error))
     });
-    match verified {
-        Ok(path) if json => {
-            let value = report::path_json(&path, Timestamp::now());
-            writeln!(std::io::stdout(), "{}", report::json_line(&value))?;
-        }
-        Ok(path) => write!(std::io::stdout(), "{}", report::success(&path, Timestamp::now()))?,
+    let (path, counters) = match verified {
+        Ok(verified) => verified,
         Err(finding) => {
             if json {
                 let value = report::failure_json(&finding);
@@ -63,8 +66,24 @@ fn remote_attestation(path: Verification, json: bool) -> anyhow::Result<ExitCode
             eprint!("{}", report::failure(&finding));
             return Ok(ExitCode::FAILURE);
         }
+    };
+    if json {
+        let mut value = report::path_json(&path, Timestamp::now());
+        if let Some(counters) = counters {
+            value["receipt"] = report::receipt_json(&path, counters)["receipt"].take();
+            value["ok"] = matches!(path.close, Some(Close::Complete { .. })).into();
+        }
+        writeln!(std::io::stdout(), "{}", report::json_line(&value))?;
+    } else {
+        write!(std::io::stdout(), "{}", report::success(&path, Timestamp::now()))?;
+        if let Some(counters) = counters {
+            writeln!(std::io::stdout(), "{}", report::receipt_line(&path, counters))?;
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(match counters {
+        Some(_) => ExitCode::from(report::close_status(path.close)),
+        None => ExitCode::SUCCESS,
+    })
 }
 
 /// Verifies the path and writes what was measured as a policy.
@@ -83,7 +102,8 @@ fn record(path: Verification, out: Option<&Path>, overwrite: bool, name: &str) -
         }
     };
     let Verification { target, policy, .. } = party.path();
-    let recording = Recording { name, address: &target.to_string(), at: Timestamp::now(), policy };
+    let recording =
+        Recording { name, address: &target.to_string(), at: Timestamp::now(), operator: None, key: None, policy };
     let text = report::recorded(&verified, &recording);
     let Some(out) = out else {
         write!(std::io::stdout(), "{text}")?;
@@ -105,12 +125,18 @@ fn record(path: Verification, out: Option<&Path>, overwrite: bool, name: &str) -
     Ok(ExitCode::SUCCESS)
 }
 
-/// Carries local streams through the path, each verified by itself, and prints the receipt of each.
-fn forward(path: &Verification, listen: Listen, json: bool) -> anyhow::Result<ExitCode> {
+/// Carries local streams through the path, each verified by itself, and prints the receipt of each. With `once` it ends
+/// after the first, and the exit status says how that closed.
+fn forward(path: &Verification, listen: Listen, once: bool, json: bool) -> anyhow::Result<ExitCode> {
+    let (tell, ended_first) = channel();
     let ended = move |report: &Report| {
         let line = if json { report::json_line(&report::stream_json(report)) } else { report::stream_line(report) };
         // Whoever reads the receipts may have gone; the streams go on.
         let _ = writeln!(std::io::stdout(), "{line}");
+        if once {
+            // The second and later ones count for nothing.
+            let _ = tell.send(report::stream_status(report));
+        }
     };
     let config = forwarding(path, listen)?;
     let process = Process::start(Setup { config, workload: None, ended: Box::new(ended) })?;
@@ -119,9 +145,19 @@ fn forward(path: &Verification, listen: Listen, json: bool) -> anyhow::Result<Ex
         tracing::info!(route, %address, "listening");
         eprintln!("listening on {address}, to {}", path.target);
     }
-    end.wait();
+    let mut status = 0;
+    if once {
+        while !end.is_asked() {
+            if let Ok(first) = ended_first.recv_timeout(LOOK) {
+                status = first;
+                break;
+            }
+        }
+    } else {
+        end.wait();
+    }
     process.shutdown(|| end.at_once());
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(status))
 }
 
 /// Judges a file of evidence: exit status 0 if it is accepted, 1 if it is refused, 2 if it could not be tried.
@@ -158,6 +194,9 @@ fn not_tried(error: &anyhow::Error) -> ExitCode {
     eprintln!("shelter: {error:#}");
     ExitCode::from(NOT_TRIED)
 }
+
+/// How often it is looked whether a signal has come.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Of a failure that says nothing of the evidence.
 const NOT_TRIED: u8 = 2;

@@ -5,8 +5,10 @@ use std::str::FromStr;
 
 use inclavared_attest::appraise::TcbStatus;
 use inclavared_attest::evidence::Tee;
-use inclavared_attest::policy::Policy;
-use inclavared_config::{AttesterKind, CollateralOptions, KindError, SimSettings, VerifierKind, load_policy};
+use inclavared_attest::policy::{Field, FieldValue, Policy};
+use inclavared_config::{
+    AttesterKind, CollateralOptions, KindError, SIM_FIELDS, SimSettings, VerifierKind, file_and_name, load_policy,
+};
 
 use super::Mistakes;
 use crate::collateral::Endpoint;
@@ -66,6 +68,9 @@ struct SimArgs {
     /// 96 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     sim_mrtd: Option<String>,
+    /// Another field of the quote: configid, xfam, mrowner, ...; repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
+    sim_field: Vec<String>,
     /// A TCB status: UpToDate, OutOfDate, ...
     #[arg(long, value_name = "STATUS")]
     sim_tcb: Option<String>,
@@ -151,6 +156,7 @@ impl SimArgs {
             ("--sim-isvprodid", self.sim_isvprodid.is_some()),
             ("--sim-isvsvn", self.sim_isvsvn.is_some()),
             ("--sim-mrtd", self.sim_mrtd.is_some()),
+            ("--sim-field", !self.sim_field.is_empty()),
             ("--sim-tcb", self.sim_tcb.is_some()),
             ("--sim-machine", self.sim_machine.is_some()),
             ("--sim-debug", self.sim_debug),
@@ -173,6 +179,9 @@ impl SimArgs {
         sim.isv_prod_id = read("--sim-isvprodid", &self.sim_isvprodid, number, mistakes).unwrap_or(sim.isv_prod_id);
         sim.isv_svn = read("--sim-isvsvn", &self.sim_isvsvn, number, mistakes).unwrap_or(sim.isv_svn);
         sim.tcb = read::<TcbStatus>("--sim-tcb", &self.sim_tcb, tcb_remedy, mistakes).unwrap_or(sim.tcb);
+        for text in &self.sim_field {
+            sim.fields.extend(read_field(text, sim.tee, mistakes));
+        }
         sim.machine = self.sim_machine.clone().unwrap_or(sim.machine);
         let unused: &[&str] = match sim.tee {
             Tee::Tdx => &["--sim-mrenclave", "--sim-mrsigner", "--sim-isvprodid", "--sim-isvsvn"],
@@ -184,6 +193,35 @@ impl SimArgs {
         }
         sim
     }
+}
+
+/// `NAME=HEX`, or `NAME=NUMBER` where the field is a number.
+fn read_field(text: &str, tee: Tee, mistakes: &mut Mistakes) -> Option<(Field, FieldValue)> {
+    let known = || SIM_FIELDS.iter().filter(|field| field.tee() == tee);
+    let names: Vec<_> = known().map(|field| field.name()).collect();
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    let Some(field) = known().find(|field| field.name() == name) else {
+        let what = format!("`{name}` is no such field of the TEE that is simulated");
+        mistakes.add("--sim-field", what, format!("write NAME=VALUE, with one of {}", names.join(", ")));
+        return None;
+    };
+    let (read, remedy) = match field.width() {
+        Some(width) => {
+            let read = hex::decode(value).ok().filter(|bytes| bytes.len() == width);
+            (read.map(FieldValue::Bytes), format!("write {name}= and {} hexadecimal digits", 2 * width))
+        }
+        None => {
+            let read = value.parse::<u16>().ok();
+            (
+                read.map(|number| FieldValue::Number(number.into())),
+                format!("write {name}= and a number from 0 to 65535"),
+            )
+        }
+    };
+    if read.is_none() {
+        mistakes.add("--sim-field", format!("`{value}` is no value of `{name}`"), remedy);
+    }
+    read.map(|value| (*field, value))
 }
 
 /// URLs of collateral services.
@@ -240,10 +278,7 @@ fn kind<T: FromStr<Err = KindError>>(flag: &str, text: &str, mistakes: &mut Mist
 
 /// `FILE` or `FILE#NAME`. What comes after the last `#` is a name only if it can be one.
 pub(super) fn read_policy(text: &str, mistakes: &mut Mistakes) -> Option<Policy> {
-    let (file, name) = match text.rsplit_once('#') {
-        Some((file, name)) if !file.is_empty() && !name.contains('/') => (file, Some(name)),
-        _ => (text, None),
-    };
+    let (file, name) = file_and_name(text);
     match load_policy(Path::new(file), name) {
         Ok(policy) => Some(policy),
         Err(errors) => {

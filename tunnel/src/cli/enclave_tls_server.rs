@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use inclavared_config::{Config, Listen, ServerFlagConfig, Target};
+use inclavared_config::{Config, Listen, ProxyProtocol, ServerFlagConfig, Target};
 
 use super::address::read_address;
 use super::attestation::AttestationArgs;
@@ -55,7 +55,7 @@ struct ServerArgs {
     /// The port to listen on
     #[arg(short, long, value_name = "PORT", default_value = "1234")]
     port: String,
-    /// Demand evidence of clients, too
+    /// Demand evidence of clients, too, and of the path behind them
     #[arg(short, long)]
     mutual: bool,
     /// Accepted as the original's; no stub enclave is loaded
@@ -70,6 +70,9 @@ struct ServerArgs {
     /// Hand the bytes to a plain server, in place of the greeting
     #[arg(long, value_name = "ADDRESS")]
     xfer: Option<String>,
+    /// Tell the plain server who is connected and what was verified, before the stream (v2)
+    #[arg(long, value_name = "VERSION", requires = "xfer", value_parser = ["v2"])]
+    proxy_protocol: Option<String>,
     /// Print the version
     #[arg(long, action = clap::ArgAction::Version)]
     version: (),
@@ -86,6 +89,13 @@ impl ServerArgs {
         let serves = self.serves(&mut mistakes);
         let log = self.log.over(log_at("info"), &mut mistakes);
         let meant = self.attestation.meaning(&mut mistakes);
+        if meant.policy.is_some() && !self.mutual {
+            mistakes.add(
+                "--policy",
+                "it would judge nobody: clients are not asked for evidence",
+                "add `--mutual`, or leave it out",
+            );
+        }
         let known = listen.is_some() && serves.is_some();
         let serves = serves.unwrap_or(Serves::Greeting);
         let flags = ServerFlagConfig {
@@ -98,6 +108,7 @@ impl ServerArgs {
             sim: meant.sim,
             collateral: meant.collateral,
             policy: meant.policy,
+            proxy_protocol: self.proxy_protocol.as_ref().map(|_| ProxyProtocol::V2),
             log: log.clone(),
         };
         let config = Config::from_server_flags(flags).map_err(|errors| mistakes.add_errors(errors)).ok();

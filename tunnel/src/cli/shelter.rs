@@ -23,8 +23,9 @@ pub use offline::{OfflineAppraisal, Source};
 /// What `shelter` is to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Shelter {
-    /// Verifies a path and says what was found.
-    RemoteAttestation { path: Verification, json: bool },
+    /// Verifies a path and says what was found. With `start` an empty stream is sent through it, so that the workload
+    /// judges this process, too.
+    RemoteAttestation { path: Verification, start: bool, json: bool },
     /// Verifies a path and writes its measurements as a policy.
     Record {
         path: Verification,
@@ -35,7 +36,8 @@ pub enum Shelter {
         overwrite: bool,
     },
     /// Carries the bytes of local clients through a path that it verifies for each of them.
-    Forward { path: Verification, listen: Listen, json: bool },
+    /// With `once`, of one alone: the exit status says how it closed.
+    Forward { path: Verification, listen: Listen, once: bool, json: bool },
     /// Judges evidence in a file, without a network.
     Appraise { appraisal: OfflineAppraisal, json: bool },
     /// Shows evidence in a file, and judges nothing.
@@ -66,9 +68,9 @@ impl Shelter {
         let mut mistakes = Mistakes::default();
         let default = if typed.verbose { "debug" } else { "warn" };
         match typed.command {
-            Command::RemoteAttestation { addr, json, common } => {
+            Command::RemoteAttestation { addr, start, json, common } => {
                 let (path, log, notes) = common.meaning("--addr", &addr, default, &mut mistakes);
-                let what = path.map(|path| Self::RemoteAttestation { path, json });
+                let what = path.map(|path| Self::RemoteAttestation { path, start, json });
                 Ok(Parsed { what: mistakes.finish(what)?, log, notes })
             }
             Command::Record { addr, out, name, force, common } => {
@@ -81,10 +83,10 @@ impl Shelter {
                 let what = path.map(|path| Self::Record { path, out, name, overwrite: force });
                 Ok(Parsed { what: mistakes.finish(what)?, log, notes })
             }
-            Command::Forward { listen, to, json, common } => {
+            Command::Forward { listen, to, once, json, common } => {
                 let (path, log, notes) = common.meaning("--to", &to, default, &mut mistakes);
                 let listen = read_address("--listen", &listen, &mut mistakes);
-                let what = path.zip(listen).map(|(path, listen)| Self::Forward { path, listen, json });
+                let what = path.zip(listen).map(|(path, listen)| Self::Forward { path, listen, once, json });
                 Ok(Parsed { what: mistakes.finish(what)?, log, notes })
             }
             Command::Appraise { json, offline } => {
@@ -129,6 +131,9 @@ enum Command {
         /// The first hop (tcp:// or unix://)
         #[arg(long, value_name = "URL", default_value = DEFAULT_ADDRESS)]
         addr: String,
+        /// Send an empty stream through it, too: the workload judges who asks, and all hops sign a receipt
+        #[arg(long)]
+        start: bool,
         /// Print JSON, also for a failure
         #[arg(long)]
         json: bool,
@@ -162,6 +167,9 @@ enum Command {
         /// The first hop (tcp:// or unix://)
         #[arg(long, value_name = "ADDRESS")]
         to: String,
+        /// Carry one stream, and end with a status that says how it closed
+        #[arg(long)]
+        once: bool,
         /// Print a receipt a line, as JSON
         #[arg(long)]
         json: bool,

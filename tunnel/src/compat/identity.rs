@@ -14,7 +14,9 @@ use rustls::sign::CertifiedKey;
 
 use crate::blocking::BlockingPool;
 use crate::error::Error;
-use crate::identity::ROTATION;
+
+/// How long one serves new sessions: as a hop key does by default.
+const ROTATION: Duration = Duration::from_secs(10 * 60);
 
 /// How long a certificate is valid: a renewal that fails for a while keeps the old one until then. Its quote states no end
 /// of its own, as the form has no claims.

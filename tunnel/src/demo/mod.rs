@@ -83,7 +83,10 @@ fn recorded(path: &Path, party: &RelyingParty) -> String {
     let verified = party.path();
     let address = verified.target.to_string();
     let at = Timestamp::now();
-    report::recorded(path, &Recording { name: "recorded", address: &address, at, policy: &verified.policy })
+    report::recorded(
+        path,
+        &Recording { name: "recorded", address: &address, at, operator: None, key: None, policy: &verified.policy },
+    )
 }
 
 struct Receipt {

@@ -2,6 +2,7 @@
 //! are here; `pki` has those with ordinary certificates.
 
 mod pki;
+mod remembered;
 mod resolver;
 mod verifier;
 
@@ -21,12 +22,12 @@ use rustls::server::NoServerSessionStorage;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite};
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::frame::ALPN;
 use crate::identity::HopIdentity;
 use crate::leg::{Leg, LegFacts, TlsFacts};
+use crate::permits::Gate;
 use crate::socket::Socket;
 use crate::tls::{self, Established, TlsError};
 pub use pki::{PkiClient, PkiError, PkiServer, accept_pki, connect_pki};
@@ -86,13 +87,14 @@ pub async fn accept(
     identity: Arc<HopIdentity>,
     certificate: ClientCertificate,
     allow_bytes: bool,
-    turns: &Semaphore,
+    turns: &Arc<Gate>,
     limit: Duration,
 ) -> Result<(Leg, Speaks), Error> {
     let handshake = async {
         let mut received = BytesMut::new();
         let hello = tls::read_client_hello(&mut socket, &mut received).await.map_err(tls_error)?;
-        let _turn = turn(turns).await?;
+        // Who is silent holds no place, and those of one source hold up one another first.
+        let _turn = turns.turn(socket.peer_ip()).await?;
         let speaks = if hello.alpn.iter().any(|name| name == ALPN) { Speaks::Frames } else { Speaks::Bytes };
         let ask = certificate == ClientCertificate::Required || speaks == Speaks::Frames;
         let verifier = LegVerifier::new(provider.signature_verification_algorithms, certificate);
@@ -124,13 +126,13 @@ pub async fn accept(
 pub(crate) async fn accept_with(
     socket: &mut Socket,
     config: Arc<ServerConfig>,
-    turns: &Semaphore,
+    turns: &Arc<Gate>,
     limit: Duration,
 ) -> Result<Established, Error> {
     let handshake = async {
         let mut received = BytesMut::new();
         tls::read_client_hello(socket, &mut received).await.map_err(tls_error)?;
-        let _turn = turn(turns).await?;
+        let _turn = turns.turn(socket.peer_ip()).await?;
         tls::accept(socket, config, received).await.map_err(tls_error)
     };
     match within("the TLS handshake", limit, handshake).await {
@@ -139,19 +141,26 @@ pub(crate) async fn accept_with(
     }
 }
 
-/// A place among the handshakes in flight, for a client that has said something: who is silent holds none.
-async fn turn(turns: &Semaphore) -> Result<SemaphorePermit<'_>, Error> {
-    turns.acquire().await.map_err(|_| Error::Shutdown)
-}
-
 /// Starts an attested leg. `identity` is what we show where the server asks for it.
 pub async fn connect(
-    mut socket: Socket,
+    socket: Socket,
     provider: &Arc<CryptoProvider>,
     identity: Option<Arc<HopIdentity>>,
     name: ServerName<'static>,
     limit: Duration,
 ) -> Result<(Leg, Speaks), Error> {
+    let (socket, established, facts, speaks) = meet_server(socket, provider, identity, name, limit).await?;
+    Ok((Leg::tls(socket, established, facts), speaks))
+}
+
+/// [`connect`], in parts: a leg belongs to one worker, these do not. `identity` is what we show where the server asks for it.
+pub async fn meet_server(
+    mut socket: Socket,
+    provider: &Arc<CryptoProvider>,
+    identity: Option<Arc<HopIdentity>>,
+    name: ServerName<'static>,
+    limit: Duration,
+) -> Result<(Socket, Established, TlsFacts, Speaks), Error> {
     let verifier = LegVerifier::new(provider.signature_verification_algorithms, ClientCertificate::Required);
     let own = identity.as_ref().map(|identity| Fixed::new(identity.certified()));
     let config = client_config(provider, own.as_ref(), &verifier)?;
@@ -164,7 +173,7 @@ pub async fn connect(
     let identity = identity.filter(|_| shown);
     let client = identity.as_ref().map(|identity| identity.key.kid());
     let leg = facts(&established, peer.kid, client);
-    Ok((Leg::tls(socket, established, TlsFacts { leg, peer: Some(peer), own: identity }), speaks))
+    Ok((socket, established, TlsFacts { leg, peer: Some(peer), own: identity }, speaks))
 }
 
 /// The leg's id is taken here, at the end of the handshake; the exporter secret is wiped with `established.exporter`.

@@ -13,17 +13,19 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use inclavared_config::{CertificateFiles, PkiDownstream, PkiUpstream};
 use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use tokio::sync::Semaphore;
-
+use super::remembered::Remembered;
 use super::{accept_with, tls_error, within, without_client_resumption, without_resumption};
 use crate::error::Error;
 use crate::leg::Leg;
+use crate::permits::Gate;
 use crate::socket::Socket;
 use crate::tls;
 
@@ -37,7 +39,7 @@ const LARGEST: u64 = 1 << 20;
 pub async fn accept_pki(
     mut socket: Socket,
     files: &PkiServer,
-    turns: &Semaphore,
+    turns: &Arc<Gate>,
     limit: Duration,
 ) -> Result<Leg, Error> {
     let established = accept_with(&mut socket, files.0.current(), turns, limit).await?;
@@ -188,7 +190,8 @@ fn server_config(side: &PkiUpstream, provider: &Arc<CryptoProvider>) -> Result<S
         None => builder.with_no_client_auth(),
         Some(ca) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(roots(ca)?, Arc::clone(provider)).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| bad_roots(ca, &error))?)
+            let verifier: Arc<dyn ClientCertVerifier> = verifier.map_err(|error| bad_roots(ca, &error))?;
+            builder.with_client_cert_verifier(Remembered::new(verifier))
         }
     };
     let (chain, key) = pair(&side.own)?;
@@ -199,10 +202,13 @@ fn server_config(side: &PkiUpstream, provider: &Arc<CryptoProvider>) -> Result<S
 
 fn client_config(side: &PkiDownstream, provider: &Arc<CryptoProvider>) -> Result<ClientConfig, PkiError> {
     let verifier = WebPkiServerVerifier::builder_with_provider(roots(&side.ca)?, Arc::clone(provider)).build();
+    let verifier: Arc<dyn ServerCertVerifier> = verifier.map_err(|error| bad_roots(&side.ca, &error))?;
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| refused(&side.ca, &error, "correct `[tls]`"))?
-        .with_webpki_verifier(verifier.map_err(|error| bad_roots(&side.ca, &error))?);
+        // `dangerous` for rustls is any verifier but its own; this one is its own, with a memory.
+        .dangerous()
+        .with_custom_certificate_verifier(Remembered::new(verifier));
     let mut config = match &side.own {
         None => builder.with_no_client_auth(),
         Some(own) => {

@@ -41,6 +41,7 @@ impl World {
             pool,
             limit: LIMIT,
             turns: Arc::new(Semaphore::new(1)),
+            seen: Arc::default(),
         };
         Self { platform, now, service, verifier, _threads: threads }
     }
@@ -88,8 +89,7 @@ fn a_revocation_ends_what_newer_collateral_alone_does_not() {
         world.newer(0, Vec::new());
         let evidence = world.evidence();
         let policy = Arc::new(VerifierKind::Sim.default_policy());
-        let below = Below::End(TerminalKind::Workload.into());
-        let standing = Standing::new(Some((evidence.clone(), &policy)), &below, None);
+        let standing = Standing(vec![alone("the client", evidence.clone(), &policy)]);
         let refused = standing.until_refused(&world.verifier, world.verifier.changes());
         tokio::pin!(refused);
 
@@ -114,7 +114,7 @@ fn who_was_not_appraised_is_not_asked() {
     run(async {
         world.newer(0, Vec::new());
         let below = Below::End(TerminalKind::Plain.into());
-        let standing = Standing::new(None, &below, None);
+        let standing = Standing::new((Judged::Nothing, None), (&below, None));
         let refused = standing.until_refused(&world.verifier, world.verifier.changes());
         world.newer(1, Vec::new());
         assert!(timeout(Duration::from_millis(200), refused).await.is_err());

@@ -16,7 +16,8 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
-use inclavared_attest::path::{Counters, Fault};
+use inclavared_attest::Reason;
+use inclavared_attest::path::{CloseReason, Counters, Fault};
 use tokio::sync::Notify;
 
 pub use link::Link;
@@ -48,6 +49,8 @@ pub struct Broken {
     end: End,
     /// Writing failed: what that peer has sent before may still be there to be read.
     writing: bool,
+    /// The client has the receipt of a path that broke off, and needs no FAULT.
+    receipted: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,8 +71,13 @@ impl Broken {
         self.end == End::Server && self.error.is_peers_last_word()
     }
 
+    /// The client was told by a receipt: its leg ends in order.
+    pub fn client_is_receipted(&self) -> bool {
+        self.receipted
+    }
+
     fn own(error: Error) -> Self {
-        Self { error, end: End::Own, writing: false }
+        Self { error, end: End::Own, writing: false, receipted: false }
     }
 }
 
@@ -114,12 +122,8 @@ pub async fn run(
     down.sink.begin_stream();
     let state = State::new(times);
     let result = match both(up, down, closing, &state, refused).await {
-        Err(Broken { error: Error::HalfClosed(limit), .. }) if closing.signs_alone() => {
-            let ended = Box::pin(tokio::time::timeout(LAST_WORD, close_early(up, closing, &state))).await;
-            // Who reads nothing gets no receipt either.
-            ended.unwrap_or(Err(Error::HalfClosed(limit))).map_err(Broken::own)
-        }
-        other => other,
+        Err(broken) => Box::pin(last_word(broken, up, closing, &state)).await,
+        closed => closed,
     };
     Outcome { counters: state.counters(), result }
 }
@@ -168,12 +172,34 @@ async fn both(
     }
 }
 
-/// The half-close timer ended it: the last hop signs what has passed so far.
-async fn close_early(up: &mut Leg, closing: &Closing<'_>, state: &State) -> Result<Closed, Error> {
-    let (trailer, closed) = closing.expired(state.counters())?;
-    up.sink.queue_frame(FrameKind::Trailer, &trailer)?;
-    up.sink.flush().await.map_err(Error::peer_io)?;
-    Ok(closed)
+/// What broke, and what can still be signed of it. Who reads nothing gets no receipt: then it is told as any failure is.
+async fn last_word(broken: Broken, up: &mut Leg, closing: &Closing<'_>, state: &State) -> Result<Closed, Broken> {
+    let early = match broken.error {
+        Error::HalfClosed(_) => Some(CloseReason::HalfClose),
+        Error::Idle(_) => Some(CloseReason::Idle),
+        _ => None,
+    };
+    if let (Some(reason), true) = (early, closing.signs_alone()) {
+        let signed = closing.expired(state.counters(), reason);
+        let (trailer, closed) = signed.map_err(Broken::own)?;
+        return match tokio::time::timeout(LAST_WORD, send_last(up, &trailer)).await {
+            Ok(sent) => sent.map(|()| closed).map_err(Broken::own),
+            Err(_) => Err(broken),
+        };
+    }
+    let Some(reason) = state.severed(&broken) else { return Err(broken) };
+    match closing.severed(state.counters(), reason).map_err(Broken::own)? {
+        Some(trailer) => {
+            let sent = tokio::time::timeout(LAST_WORD, send_last(up, &trailer)).await;
+            Err(Broken { receipted: matches!(sent, Ok(Ok(()))), ..broken })
+        }
+        None => Err(broken),
+    }
+}
+
+async fn send_last(up: &mut Leg, trailer: &[u8]) -> Result<(), Error> {
+    up.sink.queue_frame(FrameKind::Trailer, trailer)?;
+    up.sink.flush().await.map_err(Error::peer_io)
 }
 
 /// From the client toward the workload.
@@ -374,11 +400,11 @@ impl Way<'_> {
     }
 
     fn misread(self, error: Error) -> Broken {
-        Broken { error, end: self.reading, writing: false }
+        Broken { error, end: self.reading, writing: false, receipted: false }
     }
 
     fn unwritten(self, error: io::Error) -> Broken {
-        Broken { error: Error::peer_io(error), end: self.writing, writing: true }
+        Broken { error: Error::peer_io(error), end: self.writing, writing: true, receipted: false }
     }
 }
 
@@ -436,6 +462,20 @@ impl State {
         match self.failed.take() {
             Some(first) if !matches!(broken.error, Error::Fault(_)) => first,
             _ => broken,
+        }
+    }
+
+    /// The path below is lost, and the client has no receipt yet. What a peer said itself, and what it did wrong, is told
+    /// as a FAULT instead: it says more.
+    fn severed(&self, broken: &Broken) -> Option<Reason> {
+        if self.receipted.get() {
+            return None;
+        }
+        match (&broken.error, broken.end) {
+            (Error::Peer(lost), End::Server) if lost.is_loss() => Some(lost.reason()),
+            // Nothing more is due from the client: what was waited for is the path below.
+            (Error::HalfClosed(_), End::Own) if self.up.ended.get() => Some(broken.error.reason()),
+            _ => None,
         }
     }
 

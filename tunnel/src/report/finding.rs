@@ -14,6 +14,8 @@ pub struct Finding {
     pub code: Reason,
     /// 1 is the hop next to the verifier; `None` for what concerns no hop, or the path as a whole.
     pub hop: Option<u8>,
+    /// The hop whose word this is; `None` for our own.
+    pub reported_by: Option<u8>,
     /// The check in words.
     pub check: String,
     pub expected: Option<String>,
@@ -25,9 +27,13 @@ pub struct Finding {
 impl Finding {
     /// What a hop says: advice, not proof. The path may have been refused below it.
     pub fn told(fault: &Fault) -> Self {
-        let hop = fault.distance.saturating_add(1);
+        let by = fault.distance.saturating_add(1);
+        let about = fault.hop.map(|hop| by.saturating_add(hop));
         let check = fault.text.clone().unwrap_or_else(|| fault.code.label().to_owned());
-        let mut text = format!("hop {hop} says: {check}");
+        let mut text = match about {
+            Some(hop) => format!("hop {by} says of hop {hop}: {check}"),
+            None => format!("hop {by} says: {check}"),
+        };
         match (&fault.expected, &fault.found) {
             (Some(expected), Some(found)) => text += &format!(": expected {expected}, found {found}"),
             (Some(expected), None) => text += &format!(": expected {expected}"),
@@ -35,7 +41,7 @@ impl Finding {
             (None, None) => (),
         }
         let (expected, found) = (fault.expected.clone(), fault.found.clone());
-        Self { code: fault.code, hop: Some(hop), check, expected, found, text }
+        Self { code: fault.code, hop: about.or(Some(by)), reported_by: Some(by), check, expected, found, text }
     }
 
     /// What failed before there was a path: a dial, a handshake, an appraisal. The sources stand in the text.
@@ -49,20 +55,17 @@ impl Finding {
         if let Some(hop) = hop {
             text = format!("hop {hop}: {text}");
         }
-        Self { code, hop, check: check.to_owned(), expected: None, found: None, text }
+        Self { code, hop, reported_by: None, check: check.to_owned(), expected: None, found: None, text }
     }
 }
 
 impl From<&PathError> for Finding {
     fn from(error: &PathError) -> Self {
-        let check = match &error.what {
-            Some(what) => format!("{} ({what})", error.check.name()),
-            None => error.check.name().to_owned(),
-        };
         Self {
             code: error.reason(),
             hop: error.hop,
-            check,
+            reported_by: None,
+            check: error.part(),
             expected: Some(error.expected.clone()),
             found: Some(error.found.clone()),
             text: error.to_string(),
@@ -76,6 +79,9 @@ pub fn failure(finding: &Finding) -> String {
     let mut part = |head: &str, text: &str| out += &paragraph(&format!("  {head:<9} "), &shown(text));
     if let Some(hop) = finding.hop {
         part("hop", &hop.to_string());
+    }
+    if let Some(by) = finding.reported_by.filter(|by| Some(*by) != finding.hop) {
+        part("by", &format!("hop {by}: its word, not proof"));
     }
     part("check", &finding.check);
     if let Some(expected) = &finding.expected {
@@ -95,6 +101,7 @@ pub fn failure_json(finding: &Finding) -> Value {
         "error": {
             "code": finding.code.label(),
             "hop": finding.hop,
+            "reported_by": finding.reported_by,
             "check": finding.check,
             "expected": finding.expected,
             "found": finding.found,
@@ -129,12 +136,13 @@ mod tests {
 
     #[test]
     fn what_a_hop_says_is_marked_as_its_word() {
-        let fault = Fault::new(Reason::TcbStatus, "hop 1: TCB status").with_values("UpToDate", "OutOfDate").relayed();
+        let fault = Fault::new(Reason::TcbStatus, "TCB status").with_values("UpToDate", "OutOfDate").relayed();
         let finding = Finding::told(&fault);
-        assert_eq!(finding.hop, Some(2));
-        assert_eq!(finding.text, "hop 2 says: hop 1: TCB status: expected UpToDate, found OutOfDate");
-        let finding = Finding::told(&fault.without_expected());
-        assert_eq!(finding.text, "hop 2 says: hop 1: TCB status: found OutOfDate");
+        assert_eq!((finding.hop, finding.reported_by), (Some(2), Some(2)));
+        assert_eq!(finding.text, "hop 2 says: TCB status: expected UpToDate, found OutOfDate");
+        let finding = Finding::told(&fault.without_expected().about(Some(3)));
+        assert_eq!((finding.hop, finding.reported_by), (Some(5), Some(2)));
+        assert_eq!(finding.text, "hop 2 says of hop 5: TCB status: found OutOfDate");
         assert!(!failure(&finding).contains("expected"));
         assert_eq!(failure_json(&finding)["error"]["expected"], Value::Null);
     }

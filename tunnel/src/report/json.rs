@@ -3,7 +3,7 @@
 use inclavared_attest::Timestamp;
 use inclavared_attest::appraise::{Appraised, CodeIdentity};
 use inclavared_attest::evidence::Evidence;
-use inclavared_attest::path::{LEGACY_ROLE, LegacyPeer, Path, PathHop};
+use inclavared_attest::path::{Downstream, LEGACY_ROLE, LegacyPeer, Path, PathHop};
 use inclavared_attest::policy::{PathEnd, Verdict};
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,7 @@ pub fn path_json(path: &Path, now: Timestamp) -> Value {
     json!({
         "ok": true,
         "session": path.session,
-        "hops": path.hops.iter().map(|hop| hop_json(hop, now)).collect::<Vec<_>>(),
+        "hops": hops_json(path, now),
         "legacy": path.legacy.as_ref().map(|peer| legacy_json(peer, path.hops.len() + 1, now)),
         "end": match path.end {
             PathEnd::Terminal(kind) => kind.name(),
@@ -49,6 +49,22 @@ fn ascii(json: &str) -> String {
         }
     }
     out
+}
+
+/// Each with the age that its leg had when it was asked for this path: the hop above states it, this process of the first.
+fn hops_json(path: &Path, now: Timestamp) -> Vec<Value> {
+    let below = |hop: &PathHop| match hop.downstream {
+        Downstream::Attested { warm_ms, .. } => warm_ms,
+        _ => None,
+    };
+    let first = path.warm.map(|warm| u64::try_from(warm.as_millis()).unwrap_or(u64::MAX));
+    let warm = [first].into_iter().chain(path.hops.iter().map(below));
+    let hops = path.hops.iter().zip(warm).map(|(hop, warm)| {
+        let mut value = hop_json(hop, now);
+        value["leg_warm_ms"] = json!(warm);
+        value
+    });
+    hops.collect()
 }
 
 fn hop_json(hop: &PathHop, now: Timestamp) -> Value {

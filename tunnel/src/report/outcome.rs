@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::text::shown;
-use super::{Finding, receipt_json, receipt_line};
+use super::{Finding, close_status, receipt_json, receipt_line};
 use crate::connection::Report;
 use crate::error::{Error, Refused};
 use crate::process::StartError;
@@ -14,6 +14,7 @@ impl From<&Error> for Finding {
             code: error.reason(),
             // The first hop is the one that we meet ourselves.
             hop: Some(1),
+            reported_by: None,
             check: check.to_owned(),
             expected: Some(expected.to_owned()),
             found: Some(found.to_owned()),
@@ -52,6 +53,15 @@ pub fn stream_line(report: &Report) -> String {
             format!("unreceipted: {up} bytes up, {down} bytes down: {}", shown(&error.one_line()))
         }
         (Err(error), None) => format!("refused: nothing was sent: {}", shown(&Finding::from(error).text)),
+    }
+}
+
+/// The same as an exit status: 1 where nothing was sent.
+pub fn stream_status(report: &Report) -> u8 {
+    match (&report.result, &report.path) {
+        (Ok(_), Some(path)) => close_status(path.close),
+        (Err(_), Some(_)) => close_status(None),
+        (_, None) => 1,
     }
 }
 

@@ -52,6 +52,16 @@ pub fn receipt_json(path: &Path, own: Counters) -> Value {
     })
 }
 
+/// The exit status of a program that carried one stream (docs/OPERATIONS.md): 0 is a complete one alone.
+pub fn close_status(close: Option<Close>) -> u8 {
+    match close {
+        Some(Close::Complete { .. }) => 0,
+        Some(Close::Partial { .. }) => 3,
+        Some(Close::Severed { .. }) => 4,
+        None => 5,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use inclavared_attest::Reason;

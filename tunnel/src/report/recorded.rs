@@ -1,10 +1,10 @@
 //! Reference values from a verified path, as `shelter record` writes them.
 
-use inclavared_attest::Timestamp;
 use inclavared_attest::appraise::Appraised;
 use inclavared_attest::evidence::Evidence;
 use inclavared_attest::path::{LEGACY_ROLE, Path};
 use inclavared_attest::policy::Policy;
+use inclavared_attest::{KeyId, Timestamp};
 use inclavared_config::{RecordMeta, RecordedHop, render_recorded_path};
 
 /// Under which name, when and where a path is recorded.
@@ -15,6 +15,10 @@ pub struct Recording<'a> {
     /// The address of the first hop.
     pub address: &'a str,
     pub at: Timestamp,
+    /// Who records, in words of their own.
+    pub operator: Option<&'a str>,
+    /// Who signs the file.
+    pub key: Option<KeyId>,
     /// What the path was verified under.
     pub policy: &'a Policy,
 }
@@ -35,10 +39,12 @@ pub fn recorded(path: &Path, recording: &Recording<'_>) -> String {
         policy: recording.name,
         by: "shelter",
         version: env!("CARGO_PKG_VERSION"),
+        operator: recording.operator,
         at: recording.at,
         path: recording.address,
         end: path.end,
         verified_under: recording.policy,
+        key: recording.key,
     };
     render_recorded_path(&hops, legacy.as_ref(), &meta)
 }
@@ -69,7 +75,10 @@ mod tests {
     #[test]
     fn the_recorded_path_passes_and_another_does_not() {
         let path = chain(&WORLD, NOW, 3).verify(&policy()).unwrap();
-        let text = recorded(&path, &Recording { name: "prod", address: "tcp://h:1", at: NOW, policy: &policy() });
+        let text = recorded(
+            &path,
+            &Recording { name: "prod", address: "tcp://h:1", at: NOW, operator: None, key: None, policy: &policy() },
+        );
         let policy = parse_policy("values.toml", &text, None).unwrap();
         assert_eq!(policy.name, "prod");
         assert!(chain(&WORLD, NOW, 3).verify(&policy).unwrap().compared);

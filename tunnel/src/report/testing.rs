@@ -47,7 +47,10 @@ pub(super) fn policy() -> Policy {
 
 /// What `path` passes, and hardly another.
 pub(super) fn pinned(path: &Path) -> Policy {
-    let text = recorded(path, &Recording { name: "pinned", address: "tcp://h:1", at: NOW, policy: &policy() });
+    let text = recorded(
+        path,
+        &Recording { name: "pinned", address: "tcp://h:1", at: NOW, operator: None, key: None, policy: &policy() },
+    );
     parse_policy("values.toml", &text, None).unwrap()
 }
 
@@ -114,6 +117,7 @@ impl ChainHop {
             ttl: 8,
             visited: vec![],
             have: vec![],
+            no_warm_legs: false,
         };
         let leg = LegId(Digest::of(key.spki()));
         Self { role: role.to_owned(), evidence, leg, open: open.encode(), key }
@@ -186,6 +190,7 @@ impl Chain {
                 open: OpenDigest::of(&next.open),
                 binding: Binding::Key,
                 next: record.digest(),
+                warm_ms: None,
             },
             _ => self.end.clone(),
         };

@@ -1,23 +1,23 @@
 //! One direction's key with its sequence number, and where the next key comes from.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{
+    AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
+};
 use rustls::ConnectionTrafficSecrets;
-use rustls::client::ClientConnectionData;
-use rustls::kernel::KernelConnection;
-use rustls::server::ServerConnectionData;
 use zeroize::Zeroizing;
 
+use super::error::TlsError;
 use super::record::{HEADER, RecordError, TAG};
+use super::secret::{Secret, Suite};
 
 /// One traffic key, its IV, and the number of records it has served.
 ///
 /// Invariant: `seq` is the sequence number of the next record; it never repeats under one key.
 pub(super) struct TrafficKey {
     key: LessSafeKey,
-    iv: Zeroizing<[u8; 12]>,
+    iv: Zeroizing<[u8; NONCE_LEN]>,
     seq: u64,
 }
 
@@ -36,7 +36,7 @@ impl TrafficKey {
     pub(super) fn from_parts(
         algorithm: &'static Algorithm,
         key: &[u8],
-        iv: [u8; 12],
+        iv: [u8; NONCE_LEN],
         seq: u64,
     ) -> Result<Self, RecordError> {
         let key = UnboundKey::new(algorithm, key).map_err(|_| RecordError::Crypto)?;
@@ -78,77 +78,48 @@ impl TrafficKey {
     }
 }
 
-/// The next traffic keys of both directions: rustls' key schedule, shared by the two halves of a connection.
-#[derive(Clone)]
-pub(super) struct KeySchedule(Arc<Mutex<Kernel>>);
+/// Where the keys of one direction come from: its application traffic secret.
+pub(super) struct TrafficSecret(Secret);
 
-enum Kernel {
-    Client(KernelConnection<ClientConnectionData>),
-    Server(KernelConnection<ServerConnectionData>),
-    /// Made-up keys, alike for both directions: two of these talk to each other.
-    #[cfg(test)]
-    Test {
-        algorithm: &'static Algorithm,
-        sent: u8,
-        received: u8,
-    },
-}
-
-impl KeySchedule {
-    pub(super) fn client(kernel: KernelConnection<ClientConnectionData>) -> Self {
-        Self(Arc::new(Mutex::new(Kernel::Client(kernel))))
+impl TrafficSecret {
+    pub(super) fn new(suite: &'static Suite, secret: &[u8]) -> Result<Self, TlsError> {
+        Secret::new(suite, secret).map(Self)
     }
 
-    pub(super) fn server(kernel: KernelConnection<ServerConnectionData>) -> Self {
-        Self(Arc::new(Mutex::new(Kernel::Server(kernel))))
+    /// The key after a KeyUpdate (RFC 8446 section 7.2). The secret before it is wiped.
+    pub(super) fn next(&mut self) -> Result<TrafficKey, RecordError> {
+        self.0 = self.0.next(b"traffic upd", b"");
+        self.key()
     }
 
-    pub(super) fn next_to_seal(&self) -> Result<TrafficKey, RecordError> {
-        self.with(|kernel| match kernel {
-            Kernel::Client(kernel) => from_rustls(kernel.update_tx_secret()),
-            Kernel::Server(kernel) => from_rustls(kernel.update_tx_secret()),
-            #[cfg(test)]
-            Kernel::Test { algorithm, sent, .. } => test_key(algorithm, sent),
-        })
-    }
-
-    pub(super) fn next_to_open(&self) -> Result<TrafficKey, RecordError> {
-        self.with(|kernel| match kernel {
-            Kernel::Client(kernel) => from_rustls(kernel.update_rx_secret()),
-            Kernel::Server(kernel) => from_rustls(kernel.update_rx_secret()),
-            #[cfg(test)]
-            Kernel::Test { algorithm, received, .. } => test_key(algorithm, received),
-        })
-    }
-
-    /// A lock that is taken once a KeyUpdate; a panic elsewhere leaves nothing half-done in it.
-    fn with<T>(&self, f: impl FnOnce(&mut Kernel) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// RFC 8446 section 7.3.
+    fn key(&self) -> Result<TrafficKey, RecordError> {
+        let algorithm = self.0.suite().aead;
+        let mut key = Zeroizing::new([0; MAX_KEY]);
+        let key = key.get_mut(..algorithm.key_len()).ok_or(RecordError::Crypto)?;
+        self.0.expand(b"key", b"", key);
+        let mut iv = Zeroizing::new([0; NONCE_LEN]);
+        self.0.expand(b"iv", b"", &mut *iv);
+        TrafficKey::from_parts(algorithm, key, *iv, 0)
     }
 }
 
-fn from_rustls(next: Result<(u64, ConnectionTrafficSecrets), rustls::Error>) -> Result<TrafficKey, RecordError> {
-    let (seq, secrets) = next.map_err(|_| RecordError::Crypto)?;
-    TrafficKey::new(&secrets, seq)
-}
-
-impl fmt::Debug for KeySchedule {
+impl fmt::Debug for TrafficSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeySchedule { .. }")
+        f.write_str("TrafficSecret { .. }")
     }
 }
 
+/// The longest key of an AEAD of TLS 1.3, bytes.
+const MAX_KEY: usize = 32;
+
 #[cfg(test)]
-impl KeySchedule {
+impl TrafficSecret {
+    /// Alike wherever it is made: two of these talk to each other.
     pub(super) fn for_test(algorithm: &'static Algorithm) -> Self {
-        Self(Arc::new(Mutex::new(Kernel::Test { algorithm, sent: 0, received: 0 })))
+        let suite = Suite::with(algorithm);
+        Self::new(suite, &vec![7; suite.hash.output_len()]).unwrap()
     }
-}
-
-#[cfg(test)]
-fn test_key(algorithm: &'static Algorithm, generation: &mut u8) -> Result<TrafficKey, RecordError> {
-    *generation = generation.wrapping_add(1);
-    TrafficKey::from_parts(algorithm, &vec![*generation; algorithm.key_len()], [*generation; 12], 0)
 }
 
 #[cfg(test)]
@@ -162,6 +133,24 @@ mod tests {
         let key = TrafficKey::from_parts(&AES_128_GCM, &[7; 16], iv, 0x0102).unwrap();
         let expected = [0x5d, 0x31, 0x3e, 0xb2, 0x67, 0x12, 0x76, 0xee, 0x13, 0x00, 0x0a, 0x32];
         assert_eq!(key.nonce().unwrap().as_ref(), &expected);
+    }
+
+    /// The trace of RFC 8448 section 3: the client's first application keys; and the keys after one KeyUpdate, derived
+    /// from its secret by an independent implementation of section 7.2 (Python's hmac and hashlib).
+    #[test]
+    fn rfc_8448_traffic_keys() {
+        let secret = hex::decode("9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5").unwrap();
+        let mut secret = TrafficSecret::new(Suite::with(&AES_128_GCM), &secret).unwrap();
+        let expected = |key: &str, iv: &str| {
+            let (key, iv) = (hex::decode(key).unwrap(), hex::decode(iv).unwrap().try_into().unwrap());
+            TrafficKey::from_parts(&AES_128_GCM, &key, iv, 0).unwrap()
+        };
+        let same = |mut a: TrafficKey, mut b: TrafficKey| {
+            a.seal([1; HEADER], &mut [2; 40]) == b.seal([1; HEADER], &mut [2; 40])
+        };
+        assert!(same(secret.key().unwrap(), expected("17422dda596ed5d9acd890e3c63f5051", "5b78923dee08579033e523d9")));
+        assert!(same(secret.next().unwrap(), expected("3879d82f5f14056e623f2ce5bfc66fce", "5dfb2c5938c3379b6cc5d1f2")));
+        assert!(same(secret.next().unwrap(), expected("215f086ece93c88043a7d492b236c774", "f3c0ed95225a0800394de786")));
     }
 
     #[test]

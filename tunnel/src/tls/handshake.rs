@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, BytesMut};
 use rustls::client::{ClientConnectionData, Resumption, UnbufferedClientConnection};
-use rustls::kernel::KernelConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
@@ -19,7 +18,7 @@ use rustls::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use super::aead::{KeySchedule, TrafficKey};
+use super::aead::{TrafficKey, TrafficSecret};
 use super::client_hello::read_client_hello;
 use super::content::Role;
 use super::error::TlsError;
@@ -27,6 +26,7 @@ use super::exporter::Exporter;
 use super::open::Opener;
 use super::record::HEADER;
 use super::seal::Sealer;
+use super::secret::Suite;
 
 /// A session whose handshake is done: the peer's certificates passed the configuration's verifier, all of ours is
 /// sent, and no application data has been touched.
@@ -58,7 +58,7 @@ where
         return Err(TlsError::NoSecretExtraction);
     }
     let hello = read_client_hello(io, &mut received).await?;
-    let kept = Arc::new(KeptSecret::default());
+    let kept = Arc::new(KeptSecrets::default());
     let mut config = ServerConfig::clone(&config);
     config.key_log = kept.clone();
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -85,7 +85,7 @@ where
     if !config.enable_secret_extraction {
         return Err(TlsError::NoSecretExtraction);
     }
-    let kept = Arc::new(KeptSecret::default());
+    let kept = Arc::new(KeptSecrets::default());
     let mut config = ClientConfig::clone(&config);
     config.key_log = kept.clone();
     config.resumption = Resumption::disabled();
@@ -142,7 +142,7 @@ where
         Self { io, incoming, shown: 0, outgoing: Vec::new() }
     }
 
-    async fn run<C: Connection>(mut self, mut connection: C, kept: &KeptSecret) -> Result<Established, TlsError> {
+    async fn run<C: Connection>(mut self, mut connection: C, kept: &KeptSecrets) -> Result<Established, TlsError> {
         loop {
             match self.step(&mut connection) {
                 Ok(Step::Again) => {}
@@ -242,7 +242,7 @@ where
         }
     }
 
-    fn establish<C: Connection>(self, connection: C, kept: &KeptSecret) -> Result<Established, TlsError> {
+    fn establish<C: Connection>(self, connection: C, kept: &KeptSecrets) -> Result<Established, TlsError> {
         if self.shown != 0 {
             return Err(TlsError::Internal("rustls left part of the handshake unread"));
         }
@@ -263,10 +263,18 @@ where
         let peer_certificates = common.peer_certificates().unwrap_or_default().to_vec();
         let limit = suite.common.confidentiality_limit;
         let suite = suite.common.suite;
-        let secret = kept.take().ok_or(TlsError::Internal("rustls gave no exporter secret"))?;
-        let exporter = Exporter::new(suite, secret)?;
+        let algorithms = Suite::of(suite)?;
+        let Kept { exporter, client, server } = kept.take();
+        let (Some(exporter), Some(client), Some(server)) = (exporter, client, server) else {
+            return Err(TlsError::Internal("rustls kept back a secret"));
+        };
+        let exporter = Exporter::new(algorithms, &exporter)?;
+        let (ours, theirs) = match C::ROLE {
+            Role::Client => (client, server),
+            Role::Server => (server, client),
+        };
 
-        let (secrets, schedule) = connection.into_secrets().map_err(TlsError::Handshake)?;
+        let secrets = connection.into_secrets().map_err(TlsError::Handshake)?;
         let seal = TrafficKey::new(&secrets.tx.1, secrets.tx.0)?;
         let open = TrafficKey::new(&secrets.rx.1, secrets.rx.0)?;
         Ok(Established {
@@ -276,8 +284,8 @@ where
             alpn,
             sni: None,
             peer_certificates,
-            opener: Opener::new(open, schedule.clone(), C::ROLE, limit),
-            sealer: Sealer::new(seal, schedule, limit),
+            opener: Opener::new(open, TrafficSecret::new(algorithms, &theirs)?, C::ROLE, limit),
+            sealer: Sealer::new(seal, TrafficSecret::new(algorithms, &ours)?, limit),
             // An empty buffer would hold its memory for as long as the connection idles.
             unread: if self.incoming.is_empty() { BytesMut::new() } else { self.incoming },
         })
@@ -316,7 +324,8 @@ trait Connection {
     type Data;
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
     fn common(&self) -> &CommonState;
-    fn into_secrets(self) -> Result<(ExtractedSecrets, KeySchedule), rustls::Error>;
+    /// Lets go of all the rest: what rustls would keep for KeyUpdates holds the peer's certificates as well.
+    fn into_secrets(self) -> Result<ExtractedSecrets, rustls::Error>;
 }
 
 impl Connection for UnbufferedClientConnection {
@@ -331,9 +340,8 @@ impl Connection for UnbufferedClientConnection {
         self
     }
 
-    fn into_secrets(self) -> Result<(ExtractedSecrets, KeySchedule), rustls::Error> {
-        let (secrets, kernel): (_, KernelConnection<_>) = self.dangerous_into_kernel_connection()?;
-        Ok((secrets, KeySchedule::client(kernel)))
+    fn into_secrets(self) -> Result<ExtractedSecrets, rustls::Error> {
+        self.dangerous_into_kernel_connection().map(|(secrets, _kernel)| secrets)
     }
 }
 
@@ -349,9 +357,8 @@ impl Connection for UnbufferedServerConnection {
         self
     }
 
-    fn into_secrets(self) -> Result<(ExtractedSecrets, KeySchedule), rustls::Error> {
-        let (secrets, kernel): (_, KernelConnection<_>) = self.dangerous_into_kernel_connection()?;
-        Ok((secrets, KeySchedule::server(kernel)))
+    fn into_secrets(self) -> Result<ExtractedSecrets, rustls::Error> {
+        self.dangerous_into_kernel_connection().map(|(secrets, _kernel)| secrets)
     }
 }
 
@@ -377,36 +384,55 @@ impl ProducesTickets for NoTickets {
     }
 }
 
-/// A key log that keeps one secret of one connection, for as long as the handshake takes: rustls' unbuffered
-/// connection has no exporter of its own. All other secrets are never handed to it.
+/// A key log that keeps three secrets of one connection, for as long as the handshake takes, and writes them nowhere:
+/// rustls' unbuffered connection has no exporter of its own, and of its traffic secrets gives only the first keys. All
+/// other secrets are never handed to it.
 #[derive(Default)]
-struct KeptSecret(Mutex<Option<Zeroizing<Vec<u8>>>>);
+struct KeptSecrets(Mutex<Kept>);
 
-impl KeptSecret {
-    fn take(&self) -> Option<Zeroizing<Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+#[derive(Default)]
+struct Kept {
+    exporter: Option<Zeroizing<Vec<u8>>>,
+    /// For what the client sends.
+    client: Option<Zeroizing<Vec<u8>>>,
+    server: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Kept {
+    fn place(&mut self, label: &str) -> Option<&mut Option<Zeroizing<Vec<u8>>>> {
+        match label {
+            "EXPORTER_SECRET" => Some(&mut self.exporter),
+            "CLIENT_TRAFFIC_SECRET_0" => Some(&mut self.client),
+            "SERVER_TRAFFIC_SECRET_0" => Some(&mut self.server),
+            _ => None,
+        }
     }
 }
 
-impl KeyLog for KeptSecret {
+impl KeptSecrets {
+    fn take(&self) -> Kept {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl KeyLog for KeptSecrets {
     fn log(&self, label: &str, _client_random: &[u8], secret: &[u8]) {
-        if label == EXPORTER_SECRET {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Zeroizing::new(secret.to_vec()));
+        if let Some(place) = self.0.lock().unwrap_or_else(PoisonError::into_inner).place(label) {
+            *place = Some(Zeroizing::new(secret.to_vec()));
         }
     }
 
     fn will_log(&self, label: &str) -> bool {
-        label == EXPORTER_SECRET
+        Kept::default().place(label).is_some()
     }
 }
 
-impl fmt::Debug for KeptSecret {
+impl fmt::Debug for KeptSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeptSecret { .. }")
+        f.write_str("KeptSecrets { .. }")
     }
 }
 
-const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
 /// What may lie before rustls at once, bytes: one handshake message of 64 KiB, its records' overhead, one record more.
 const MAX_HELD: usize = 96 * 1024;
 /// A record as long as this is refused by rustls by its header alone.

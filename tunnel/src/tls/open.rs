@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use super::aead::{KeySchedule, TrafficKey};
+use super::aead::{TrafficKey, TrafficSecret};
 use super::content::{Inbound, Meaning, Role};
 use super::record::{APPLICATION_DATA, Content, HEADER, MAX_CIPHERTEXT, MAX_PLAINTEXT, Opened, RecordError, TAG};
 
 /// The receiving half of a session after its handshake.
 pub struct Opener {
     key: TrafficKey,
-    schedule: KeySchedule,
+    secret: TrafficSecret,
     inbound: Inbound,
     /// Records that one key of the peer may protect (the AEAD's confidentiality limit).
     limit: u64,
@@ -20,8 +20,8 @@ pub struct Opener {
 }
 
 impl Opener {
-    pub(super) fn new(key: TrafficKey, schedule: KeySchedule, role: Role, limit: u64) -> Self {
-        Self { key, schedule, inbound: Inbound::new(role), limit, asked: false, ended: false }
+    pub(super) fn new(key: TrafficKey, secret: TrafficSecret, role: Role, limit: u64) -> Self {
+        Self { key, secret, inbound: Inbound::new(role), limit, asked: false, ended: false }
     }
 
     /// Opens the record at the start of `buf`, in place: [`Content::Data`] names where in `buf` its payload lies,
@@ -83,7 +83,7 @@ impl Opener {
         let what = match self.inbound.record(body[end], &body[..end])? {
             Meaning::Data => Content::Data(HEADER..HEADER + end),
             Meaning::KeyUpdate { reply_wanted } => {
-                self.key = self.schedule.next_to_open()?;
+                self.key = self.secret.next()?;
                 self.asked = false;
                 Content::KeyUpdate { reply_wanted }
             }
@@ -120,8 +120,8 @@ mod tests {
     impl Peer {
         fn new(algorithm: &'static Algorithm) -> Self {
             let key = || TrafficKey::from_parts(algorithm, &vec![9; algorithm.key_len()], [3; 12], 0).unwrap();
-            let schedule = KeySchedule::for_test(algorithm);
-            Self { key: key(), opener: Opener::new(key(), schedule, Role::Client, 1 << 24) }
+            let secret = TrafficSecret::for_test(algorithm);
+            Self { key: key(), opener: Opener::new(key(), secret, Role::Client, 1 << 24) }
         }
 
         fn record(&mut self, inner: &[u8]) -> Vec<u8> {
@@ -244,9 +244,9 @@ mod tests {
     #[test]
     fn key_update_changes_the_key_at_once() {
         let mut peer = Peer::new(&AES_256_GCM);
-        let sent = KeySchedule::for_test(&AES_256_GCM);
+        let mut sent = TrafficSecret::for_test(&AES_256_GCM);
         assert_eq!(peer.send(b"\x18\0\0\x01\x01\x16"), opened(Content::KeyUpdate { reply_wanted: true }, 27));
-        peer.key = sent.next_to_seal().unwrap();
+        peer.key = sent.next().unwrap();
         assert_eq!(peer.send(b"hello\x17"), opened(Content::Data(5..10), 27));
         // A record under the old key after the change is a forgery.
         let mut stale = Peer::new(&AES_256_GCM);
@@ -306,7 +306,7 @@ mod tests {
         ) {
             let algorithm = [&AES_128_GCM, &AES_256_GCM, &CHACHA20_POLY1305][suite];
             let Peer { key, mut opener } = Peer::new(algorithm);
-            let mut sealer = Sealer::new(key, KeySchedule::for_test(algorithm), 1 << 24);
+            let mut sealer = Sealer::new(key, TrafficSecret::for_test(algorithm), 1 << 24);
             let mut wire = BytesMut::new();
             for (payload, update) in &payloads {
                 sealer.data(&mut wire, payload).unwrap();

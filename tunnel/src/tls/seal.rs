@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::BytesMut;
 use rustls::AlertDescription;
 
-use super::aead::{KeySchedule, TrafficKey};
+use super::aead::{TrafficKey, TrafficSecret};
 use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER, MAX_PLAINTEXT, RecordError, TAG};
 
 /// The sending half of a session after its handshake.
@@ -14,7 +14,7 @@ use super::record::{ALERT, APPLICATION_DATA, HANDSHAKE, HEADER, MAX_PLAINTEXT, R
 /// What it seals must reach the wire in the order in which it was sealed, KeyUpdates and alerts with the rest.
 pub struct Sealer {
     key: TrafficKey,
-    schedule: KeySchedule,
+    secret: TrafficSecret,
     /// Records that one key may protect (the AEAD's confidentiality limit).
     limit: u64,
     /// close_notify or a fatal alert was sealed.
@@ -27,8 +27,8 @@ impl Sealer {
     /// Bytes that a record needs after its payload: the inner type and the tag.
     pub const TAIL: usize = 1 + TAG;
 
-    pub(super) fn new(key: TrafficKey, schedule: KeySchedule, limit: u64) -> Self {
-        Self { key, schedule, limit: limit.max(2), closed: false }
+    pub(super) fn new(key: TrafficKey, secret: TrafficSecret, limit: u64) -> Self {
+        Self { key, secret, limit: limit.max(2), closed: false }
     }
 
     /// Seals application data in place. `payload` is where in `slot` it lies, at most [`MAX_PLAINTEXT`] bytes, with
@@ -70,7 +70,7 @@ impl Sealer {
         if self.closed {
             return Ok(());
         }
-        let next = self.schedule.next_to_seal()?;
+        let next = self.secret.next()?;
         self.append(out, HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, u8::from(ask_peer)])?;
         self.key = next;
         Ok(())
@@ -147,7 +147,7 @@ mod tests {
 
     fn sealer(limit: u64) -> Sealer {
         let key = TrafficKey::from_parts(&AES_128_GCM, &[9; 16], [3; 12], 0).unwrap();
-        Sealer::new(key, KeySchedule::for_test(&AES_128_GCM), limit)
+        Sealer::new(key, TrafficSecret::for_test(&AES_128_GCM), limit)
     }
 
     #[test]

@@ -4,12 +4,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod five;
 mod harness;
 mod program;
 mod protocol;
 mod stream;
 
+mod abuse;
 mod addresses;
+mod behind;
+mod behind_lies;
+mod bottom;
 mod chains;
 mod check;
 mod command_lines;
@@ -17,17 +22,25 @@ mod deadlines;
 mod demo;
 mod downstream_away;
 mod drain;
+mod endings;
+mod faults;
 mod half_close;
+mod have;
 mod killed_hop;
 mod limits;
 mod loops;
+mod names;
 mod no_evidence;
 mod null_attester;
 mod parallel_streams;
 mod pccs;
+mod proxy_protocol;
+mod reach;
 mod recorded_values;
 mod resets;
 mod server_speaks_first;
+mod shapes;
 mod simulated_is_not_genuine;
 mod single_bytes;
 mod stock_clients;
+mod warm_legs;

@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inclavared_attest::Reason;
 use inclavared_attest::path::{Fault, Nonce, Open, VERSION};
 use inclavared_attest::policy::Policy;
+use inclavared_attest::{ConfigDigest, PolicyDigest, Reason, Timestamp};
 use inclavared_config::{
     Attestation, AttesterKind, CollateralOptions, Deadlines, Limits, SimSettings, Target, VerifierKind,
 };
+use inclavared_tunnel::attestation;
 use inclavared_tunnel::connect::{dial, server_name};
 use inclavared_tunnel::error::{Error, PeerMisbehaved};
 use inclavared_tunnel::frame::FrameKind;
 use inclavared_tunnel::handshake;
+use inclavared_tunnel::identity::{HopIdentity, IdentityService, Role};
 use inclavared_tunnel::leg::Leg;
 use inclavared_tunnel::node::Node;
 use inclavared_tunnel::open::{OpenedPath, open_path, start_path};
@@ -26,8 +28,9 @@ use crate::program::PATIENCE;
 
 /// A verifier of simulated evidence, in this process.
 pub(crate) struct Client {
-    node: Node,
-    policy: Arc<Policy>,
+    pub(crate) node: Node,
+    attestation: Attestation,
+    pub(crate) policy: Arc<Policy>,
     runtime: Runtime,
     _blocking: Runtime,
 }
@@ -35,7 +38,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(world: &World) -> Self {
         let attestation = Attestation {
-            attester: AttesterKind::Null,
+            attester: AttesterKind::Sim,
             verifier: VerifierKind::Sim,
             platform: Some(PathBuf::from(world.platform())),
             sim: SimSettings::default(),
@@ -50,22 +53,44 @@ impl Client {
         )
         .unwrap();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        Self { node, policy: Arc::new(VerifierKind::Sim.default_policy()), runtime, _blocking }
+        Self { node, attestation, policy: Arc::new(VerifierKind::Sim.default_policy()), runtime, _blocking }
     }
 
     /// A leg whose handshake has ended, and nothing more.
     pub(crate) fn leg(&self, to: SocketAddr) -> Leg {
+        self.leg_as(to, None)
+    }
+
+    /// The same, showing evidence of its own.
+    pub(crate) fn leg_as(&self, to: SocketAddr, identity: Option<Arc<HopIdentity>>) -> Leg {
         let target = Target::from(to);
         self.run(async {
             let socket = dial(&target, PATIENCE).await.unwrap();
             let (provider, name) = (&self.node.provider, server_name(&target));
-            handshake::connect(socket, provider, None, name, PATIENCE).await.unwrap().0
+            handshake::connect(socket, provider, identity, name, PATIENCE).await.unwrap().0
         })
+    }
+
+    /// Evidence of this process, on the simulated platform.
+    pub(crate) fn identity(&self) -> Arc<HopIdentity> {
+        let attester = attestation::attester(&self.attestation, PATIENCE).unwrap();
+        let role = Role {
+            chain_role: "client".to_owned(),
+            policy_digest: PolicyDigest::of(b""),
+            config_digest: ConfigDigest::of(b""),
+        };
+        let now = Timestamp::now();
+        IdentityService::start(attester, role, now).unwrap().current(now).unwrap()
     }
 
     /// Opens a path and verifies its PREVIEW.
     pub(crate) fn open(&self, leg: &mut Leg) -> Result<OpenedPath, Error> {
-        let open = Open {
+        self.run(open_path(&self.node, leg, &self.policy, &self.asking(), PATIENCE))
+    }
+
+    /// What an OPEN asks for if nothing is said about it.
+    pub(crate) fn asking(&self) -> Open {
+        Open {
             versions: vec![VERSION],
             nonce: Nonce::generate().unwrap(),
             binding: self.policy.binding,
@@ -74,12 +99,16 @@ impl Client {
             ttl: 8,
             visited: Vec::new(),
             have: Vec::new(),
-        };
-        self.run(open_path(&self.node, leg, &self.policy, &open, PATIENCE))
+            no_warm_legs: false,
+        }
     }
 
     pub(crate) fn start(&self, leg: &mut Leg, path: &OpenedPath) {
-        self.run(start_path(leg, path)).unwrap();
+        self.start_showing(leg, path, None);
+    }
+
+    pub(crate) fn start_showing(&self, leg: &mut Leg, path: &OpenedPath, forward: Option<Vec<u8>>) {
+        self.run(start_path(leg, path, forward)).unwrap();
     }
 
     pub(crate) fn send(&self, leg: &mut Leg, kind: FrameKind, payload: &[u8]) {
@@ -101,7 +130,7 @@ impl Client {
     }
 
     /// Nothing here waits longer than [`PATIENCE`].
-    fn run<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(async { tokio::time::timeout(PATIENCE, Box::pin(work)).await.expect("in time") })
     }
 }

@@ -41,6 +41,7 @@ fn leg(identity: &Arc<HopIdentity>, number: u8) -> (Leaf, Digest) {
         ttl: 1,
         visited: Vec::new(),
         have: Vec::new(),
+        no_warm_legs: false,
     };
     let digest = Open::digest(&open.encode());
     let (id, server) = (LegId::from_bytes([number; 32]), identity.key.kid());

@@ -120,6 +120,7 @@ fn the_future_of_a_connection_is_small() {
         route: config.routes[0].clone(),
         identity: None,
         quoter: None,
+        warm: None,
         pki: Pki::default(),
         serves: Service::Target,
     };

@@ -20,11 +20,11 @@ use inclavared_tunnel::identity::{IdentityService, Role};
 use inclavared_tunnel::leg::Leg;
 use inclavared_tunnel::node::Node;
 use inclavared_tunnel::open::{Asked, receive_open, receive_start};
+use inclavared_tunnel::permits::Gate;
 use inclavared_tunnel::quoting::Quoter;
 use inclavared_tunnel::socket::Socket;
 use inclavared_tunnel::statement::Statement;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::world::{PATIENCE, World, route};
 
@@ -69,6 +69,7 @@ impl Client {
             ttl: 8,
             visited: Vec::new(),
             have: Vec::new(),
+            no_warm_legs: false,
         };
         open.encode()
     }
@@ -134,7 +135,7 @@ impl Server {
             identity,
             optional,
             false,
-            &Semaphore::new(1),
+            &Gate::new("handshakes", 1, 1),
             PATIENCE,
         )
         .await;

@@ -82,6 +82,7 @@ fn identity(report: &SnpReport) -> SnpIdentity {
         author_key_digest: report.author_key_digest,
         family_id: report.family_id,
         image_id: report.image_id,
+        guest_svn: report.guest_svn,
         guest_policy: report.policy,
         vmpl: report.vmpl,
     }

@@ -70,6 +70,28 @@ fn what_it_serves_is_one_thing_and_is_attested() {
 }
 
 #[test]
+fn a_policy_needs_somebody_to_judge_and_the_proxy_protocol_somebody_to_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.toml");
+    std::fs::write(&policy, "[policy.p]\nidentity = \"any-genuine\"\nmeasurements = \"not-compared\"").unwrap();
+    let policy = policy.display();
+    let judging = parse(&format!("enclave-tls-server --mutual --policy {policy} --xfer h:1 --proxy-protocol v2"));
+    let route = &judging.unwrap().what.config.routes[0];
+    assert!(matches!(&route.upstream, Upstream::Mutual { policy } if policy.name == "p"));
+    assert_eq!(route.proxy_protocol, Some(ProxyProtocol::V2));
+    assert_eq!(
+        mistakes(&format!("enclave-tls-server --policy {policy}")),
+        [
+            "command line: --policy: it would judge nobody: clients are not asked for evidence; add `--mutual`, or leave \
+          it out"
+        ]
+    );
+    for line in ["enclave-tls-server --proxy-protocol v2", "enclave-tls-server --xfer h:1 --proxy-protocol v1"] {
+        assert!(matches!(parse(line), Err(CliError::Usage(_))), "{line}");
+    }
+}
+
+#[test]
 fn all_mistakes_at_once() {
     assert_eq!(
         mistakes("enclave-tls-server -i host -p 99999 -a sim --xfer nowhere"),

@@ -8,7 +8,7 @@ fn parse(line: &str) -> Result<Parsed<Shelter>, CliError> {
 
 fn attested(line: &str) -> (Verification, bool, Vec<String>) {
     match parse(line).unwrap() {
-        Parsed { what: Shelter::RemoteAttestation { path, json }, notes, .. } => (path, json, notes),
+        Parsed { what: Shelter::RemoteAttestation { path, json, .. }, notes, .. } => (path, json, notes),
         other => panic!("{other:?}"),
     }
 }
@@ -85,7 +85,7 @@ fn record_and_forward() {
     assert!(mistakes("shelter record --name genuine-only")[0].contains("--name"));
 
     let parsed = parse("shelter forward --listen 127.0.0.1:9000 --to tcp://h:1236 --json").unwrap();
-    let Shelter::Forward { path, listen, json } = parsed.what else { panic!() };
+    let Shelter::Forward { path, listen, json, .. } = parsed.what else { panic!() };
     assert_eq!((listen.to_string().as_str(), json), ("tcp://127.0.0.1:9000", true));
     assert_eq!(path.target.to_string(), "tcp://h:1236");
 }

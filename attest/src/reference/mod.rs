@@ -1,0 +1,11 @@
+//! Reference values beside a path: who signed them, and where else than from evidence they come from.
+//!
+//! Pure: bytes in, values out. Files are opened by the caller, and their form in TOML is `inclavared-config`'s.
+
+mod elf;
+mod enclave;
+pub mod sgxs;
+pub mod signature;
+pub mod sigstruct;
+
+pub use enclave::{EnclaveError, read_sigstruct};

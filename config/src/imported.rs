@@ -1,0 +1,105 @@
+//! Reference values that come from a signer's files instead of a path, in the form of a recorded file.
+
+use std::fmt::Write;
+
+use inclavared_attest::reference::sigstruct::SigStruct;
+use inclavared_attest::{Digest, KeyId, Timestamp};
+
+use crate::recorded::{key, quoted, write_entries};
+
+/// One file that was imported.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImportedEnclave {
+    /// Its name, as it was typed.
+    pub file: String,
+    /// Of the whole file.
+    pub sha256: Digest,
+    pub sigstruct: SigStruct,
+}
+
+/// Who imported, and as what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImportMeta<'a> {
+    /// The name of the policy in the file.
+    pub policy: &'a str,
+    pub by: &'a str,
+    pub version: &'a str,
+    pub operator: Option<&'a str>,
+    pub at: Timestamp,
+    /// Who signs the file.
+    pub key: Option<KeyId>,
+    /// Where in a path this code may stand; anywhere, if it is not said.
+    pub role: Option<&'a str>,
+}
+
+/// The file, as [`crate::load_policy`] and `reference_values` read it.
+pub fn render_imported(enclaves: &[ImportedEnclave], meta: &ImportMeta<'_>) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_imported(&mut out, enclaves, meta);
+    out
+}
+
+fn write_imported(out: &mut String, enclaves: &[ImportedEnclave], meta: &ImportMeta<'_>) -> std::fmt::Result {
+    writeln!(
+        out,
+        "# Reference values of SGX enclaves, imported from what their signer states. The signatures hold; whether"
+    )?;
+    writeln!(
+        out,
+        "# the signer is to be trusted, and these files are the ones that were meant, is for you to know.\n"
+    )?;
+    writeln!(out, "[recorded]")?;
+    let files: Vec<_> = enclaves.iter().map(|one| quoted(&format!("{} sha256:{}", one.file, one.sha256))).collect();
+    writeln!(out, "files = [{}]", files.join(", "))?;
+    let entries = [
+        ("by", Some(meta.by.to_owned())),
+        ("version", Some(meta.version.to_owned())),
+        ("operator", meta.operator.map(str::to_owned)),
+        ("at", Some(meta.at.to_string())),
+        ("key", meta.key.map(|key| key.to_string())),
+    ];
+    write_entries(out, &entries)?;
+    writeln!(out, "[policy.{}]", key(meta.policy))?;
+    writeln!(out, "# This code on anybody's machine passes.")?;
+    writeln!(out, "identity = \"any-genuine\"")?;
+    enclaves.iter().try_for_each(|enclave| write_enclave(out, enclave, meta))
+}
+
+fn write_enclave(out: &mut String, enclave: &ImportedEnclave, meta: &ImportMeta<'_>) -> std::fmt::Result {
+    let sigstruct = &enclave.sigstruct;
+    let (year, month, day) = sigstruct.date;
+    writeln!(out, "\n# {}, signed on {year:04}-{month:02}-{day:02}.", quoted(&enclave.file))?;
+    if sigstruct.debug() {
+        writeln!(
+            out,
+            "# It can only be launched as a debug enclave, which a policy refuses unless it says otherwise."
+        )?;
+    }
+    writeln!(out, "[[policy.{}.hop]]", key(meta.policy))?;
+    if let Some(role) = meta.role {
+        writeln!(out, "role = {}", quoted(role))?;
+    }
+    let mut value = |key: &str, bytes: &[u8]| writeln!(out, "{key} = \"{}\"", hex::encode(bytes));
+    value("mrenclave", &sigstruct.mrenclave)?;
+    value("mrsigner", &sigstruct.mrsigner)?;
+    let set = |bytes: &[u8]| bytes.iter().any(|byte| *byte != 0);
+    if sigstruct.kss() {
+        for (key, id) in [("isvfamilyid", &sigstruct.isv_family_id), ("isvextprodid", &sigstruct.isv_ext_prod_id)] {
+            value(key, id)?;
+        }
+    }
+    let (attributes, mask) = sigstruct.report_attributes();
+    if set(&mask) {
+        value("attributes", &attributes)?;
+        value("attributes_mask", &mask)?;
+    }
+    let (misc, mask) = sigstruct.report_misc();
+    if set(&mask) {
+        value("miscselect", &misc)?;
+        value("miscselect_mask", &mask)?;
+    }
+    writeln!(out, "isvprodid = {}", sigstruct.isv_prod_id)?;
+    writeln!(out, "isvsvn_min = {}", sigstruct.isv_svn)?;
+    writeln!(out, "# To follow the signer's releases, leave mrenclave out: mrsigner, isvprodid and isvsvn_min stay.")
+}
