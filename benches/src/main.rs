@@ -8,7 +8,9 @@
 mod certs;
 mod compare;
 mod first_byte;
+mod handshakes;
 mod load;
+mod mutations;
 mod opening;
 mod ours;
 mod paths;
@@ -42,6 +44,10 @@ enum Command {
     Opening(opening::Args),
     /// Many new paths at level `quote` from a platform that makes few quotes.
     Quotes(quotes::Args),
+    /// A warm attested handshake against plain mutual TLS.
+    Handshakes(handshakes::Args),
+    /// Damaged evidence, certificates and collateral: nothing panics, and nothing is accepted that says something else.
+    Mutations(mutations::Args),
     /// The server behind the proxies.
     #[command(hide = true)]
     Sink {
@@ -65,6 +71,8 @@ fn main() -> Result<()> {
         Command::FirstByte(args) => first_byte::run(&args),
         Command::Opening(args) => opening::run(&args),
         Command::Quotes(args) => quotes::run(&args),
+        Command::Handshakes(args) => handshakes::run(&args),
+        Command::Mutations(args) => mutations::run(&args),
         Command::Sink { listen, certs } => sink::run(listen, certs.as_deref()),
         Command::Load(args) => load::run(&args),
         Command::Ours { config } => ours::run(&config),

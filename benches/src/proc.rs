@@ -90,3 +90,11 @@ pub(crate) fn resident(pid: u32) -> f64 {
 pub(crate) fn raise_descriptor_limit() {
     inclavared_tunnel::accept::raise_descriptor_limit();
 }
+
+/// The most that this process has had resident, in bytes.
+pub(crate) fn peak_memory() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let kib: u64 = line.split_whitespace().next().context("no number behind VmHWM")?.parse()?;
+    Ok(kib * 1024)
+}

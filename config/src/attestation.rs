@@ -30,8 +30,10 @@ pub struct Attestation {
 pub struct SimSettings {
     /// Stands for the code where no measurement is given: the measurement is derived from it.
     pub label: Option<String>,
-    /// Invariant: `Sgx` or `Tdx`.
+    /// Invariant: `Sgx`, `Tdx` or `SevSnp`.
     pub tee: Tee,
+    /// SEV-SNP alone: whether the simulated host hands out the certificates above its reports.
+    pub certificates: bool,
     pub mrenclave: Option<[u8; 32]>,
     pub mrsigner: Option<[u8; 32]>,
     pub isv_prod_id: u16,
@@ -52,6 +54,7 @@ impl Default for SimSettings {
         Self {
             label: None,
             tee: Tee::Sgx,
+            certificates: true,
             mrenclave: None,
             mrsigner: None,
             isv_prod_id: 1,
@@ -191,7 +194,7 @@ fn read_sim(table: &Table<'_>) -> SimSettings {
         ..SimSettings::default()
     };
     if let Some(value) = table.get("tee") {
-        sim.tee = value.word(&[("sgx", Tee::Sgx), ("tdx", Tee::Tdx)]).unwrap_or(sim.tee);
+        sim.tee = value.word(&[("sgx", Tee::Sgx), ("tdx", Tee::Tdx), ("snp", Tee::SevSnp)]).unwrap_or(sim.tee);
     }
     for (key, slot) in [("isvprodid", &mut sim.isv_prod_id), ("isvsvn", &mut sim.isv_svn)] {
         *slot = table.get(key).and_then(|v| v.integer(0..=u16::MAX.into())).unwrap_or(*slot);
@@ -211,6 +214,7 @@ fn read_sim(table: &Table<'_>) -> SimSettings {
         };
         sim.fields.extend(read.map(|value| (*field, value)));
     }
+    sim.certificates = table.get("certificates").and_then(|v| v.flag()).unwrap_or(sim.certificates);
     sim.debug = table.get("debug").and_then(|v| v.flag()).unwrap_or(sim.debug);
     sim.tcb = table.get("tcb").and_then(|v| v.parsed()).unwrap_or(sim.tcb);
     table.finish();

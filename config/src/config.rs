@@ -1,6 +1,7 @@
 //! The whole configuration, as the process uses it.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct Config {
     /// What names this process's hop keys, beside the evidence.
     pub identity: Option<IdentityFiles>,
     pub log: LogSettings,
+    /// Where metrics are served, in plain HTTP. `None`: nowhere.
+    pub admin: Option<SocketAddr>,
     /// Threads of the byte path, one runtime each. One a core by default.
     pub workers: NonZeroUsize,
     /// What this process attests of its configuration: the host supplies it, so a verifier may pin it.
@@ -85,7 +88,7 @@ pub(crate) fn default_workers() -> NonZeroUsize {
 
 /// What a configuration consists of, besides policies and what was recorded.
 pub(crate) const TABLES: &[&str] =
-    &["route", "attestation", "collateral", "tls", "limits", "deadlines", "identity", "log", "workers"];
+    &["route", "attestation", "collateral", "tls", "limits", "deadlines", "identity", "log", "admin", "workers"];
 
 fn read_config(path: &Path, root: &Table<'_>) -> Option<Config> {
     let policies = read_policies(root);
@@ -101,10 +104,11 @@ fn read_config(path: &Path, root: &Table<'_>) -> Option<Config> {
     let (limits, deadlines, log) = (read_limits(root), read_deadlines(root), read_log(root));
     let workers = root.get("workers").and_then(|v| v.integer::<usize>(1..=1024)).and_then(NonZeroUsize::new);
     let identity = read_identity(path, root);
+    let admin = read_admin(root);
     recorded::read_recorded(root);
     let digest = crate::digest::config_digest(&attestation, &routes);
     let workers = workers.unwrap_or_else(default_workers);
-    Some(Config { attestation, routes, policies, tls, limits, deadlines, identity, log, workers, digest })
+    Some(Config { attestation, routes, policies, tls, limits, deadlines, identity, log, admin, workers, digest })
 }
 
 fn read_identity(path: &Path, root: &Table<'_>) -> Option<IdentityFiles> {
@@ -116,6 +120,20 @@ fn read_identity(path: &Path, root: &Table<'_>) -> Option<IdentityFiles> {
     table.finish();
     Some(IdentityFiles { cert: cert?, key: key? })
 }
+
+/// `[admin]`: without `listen` on this machine alone.
+fn read_admin(root: &Table<'_>) -> Option<SocketAddr> {
+    let table = root.table("admin")?;
+    let listen = match table.get("listen") {
+        Some(value) => value.parsed::<SocketAddr>(),
+        None => Some(ADMIN),
+    };
+    table.finish();
+    listen
+}
+
+/// The port that Prometheus' exporters begin at; nobody outside this machine reaches it.
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
 fn read_log(root: &Table<'_>) -> LogSettings {
     let mut log = LogSettings::default();

@@ -193,6 +193,7 @@ fn from_command_line(typed: OneRoute<'_>) -> Result<Config, Errors> {
         deadlines: Deadlines::default(),
         identity: None,
         log: typed.log,
+        admin: None,
         workers: default_workers(),
     })
 }

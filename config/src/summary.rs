@@ -62,6 +62,11 @@ impl Config {
         if collateral.danger_allow_plain_http {
             warnings.push("collateral: services may be asked over plain http".to_owned());
         }
+        if let Some(admin) = self.admin
+            && !admin.ip().is_loopback()
+        {
+            warnings.push(format!("admin: {admin} tells anybody who reaches it how connections end"));
+        }
         for (name, policy) in used {
             warnings.extend(policy_warnings(policy).map(|what| format!("policy `{name}`: {what}")));
             let needed = [

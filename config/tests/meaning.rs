@@ -108,6 +108,23 @@ fn every_setting_arrives() {
     };
     assert_eq!(config.deadlines, deadlines);
     assert_eq!((config.log.format, config.log.filter.as_str()), (LogFormat::Json, "inclavared_tunnel=debug,info"));
+    assert_eq!(config.admin, Some("127.0.0.1:9465".parse().unwrap()));
+    let collateral = &attestation.collateral;
+    let amd = ["https://kdsintf.amd.com".to_owned(), "http://[::1]:8082".to_owned()];
+    assert_eq!(collateral.amd_services.as_deref(), Some(&amd[..]));
+    assert_eq!((collateral.refresh, sim.certificates), (Some(Duration::from_secs(6 * 3600)), false));
+}
+
+#[test]
+fn metrics_are_for_this_machine_unless_it_is_said() {
+    let route = std::fs::read_to_string("tests/valid/minimal.toml").unwrap();
+    let config = |more: &str| parse("test.toml", &format!("{route}\n{more}")).unwrap();
+    assert_eq!(config("").admin, None);
+    assert_eq!(config("[admin]").admin, Some("127.0.0.1:9464".parse().unwrap()));
+    let open = config("[admin]\nlisten = \"0.0.0.0:9464\"");
+    assert!(open.summary().warnings.iter().any(|warning| warning.starts_with("admin: 0.0.0.0:9464 tells")));
+    let error = parse("test.toml", &format!("{route}\n[admin]\nlisten = \"9464\"")).unwrap_err();
+    assert!(error.to_string().contains("admin.listen"), "{error}");
 }
 
 #[test]

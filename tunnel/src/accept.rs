@@ -114,12 +114,14 @@ pub async fn accept(listener: Listener, node: Arc<Node>, route: Arc<RouteState>,
         let permit = match node.gates.connections.take(source) {
             Ok(permit) => permit,
             Err(error) => {
+                node.metrics.turned_away(&route.route.name);
                 // Closing at once costs the peer and us the least; a plain client must not take it for an empty stream.
                 socket.reset_on_close();
                 tracing::warn!(route = route.route.name, source = source.map(tracing::field::display), %error, "refused");
                 continue;
             }
         };
+        node.metrics.accepted(&route.route.name);
         tokio::task::spawn_local(connection::serve(Arc::clone(&node), Arc::clone(&route), socket, source, permit));
     }
 }

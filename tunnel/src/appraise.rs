@@ -4,14 +4,16 @@
 //! tried once more; what cannot be had in time is a refusal.
 
 mod missing;
+mod remember;
 
-use std::collections::HashMap;
+pub use remember::{RememberingAppraiser, Unlisted};
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised, CollateralBook, CollateralId, Root};
+use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised};
 use inclavared_attest::certificate::PeerCertificate;
 use inclavared_attest::evidence::{Endorsements, Evidence, EvidenceTag};
 use inclavared_attest::path::{
@@ -28,83 +30,7 @@ use crate::blocking::BlockingPool;
 use crate::collateral::CollateralService;
 use crate::error::{Error, Refused};
 use crate::have::{Held, Seen};
-
-/// PROTOCOL section 9: an acceptance is remembered for at most this long.
-const REMEMBERED: Duration = Duration::from_secs(10 * 60);
-
-/// Most pieces of evidence that are remembered; a peer can make as many as it likes.
-const MOST_REMEMBERED: usize = 4096;
-
-/// An appraiser that remembers what it has accepted. What it refuses is judged anew each time.
-///
-/// Nothing but the cryptographic appraisal of one blob of evidence is remembered, under that blob's hash: keys,
-/// nonces, legs, signatures of records and policies are checked every time. It is made anew with its appraiser, so a
-/// changed root never meets an old verdict; nor does collateral that has taken the place of what the verdict rests on.
-pub struct RememberingAppraiser<A> {
-    appraiser: A,
-    /// That the appraiser reads.
-    book: Arc<CollateralBook>,
-    accepted: Mutex<HashMap<EvidenceDigest, Remembered>>,
-}
-
-struct Remembered {
-    evidence: Evidence,
-    appraised: Arc<Appraised>,
-    /// What it rests on.
-    set: Option<(Root, CollateralId)>,
-    until: Timestamp,
-}
-
-impl<A: Appraise> RememberingAppraiser<A> {
-    pub fn new(appraiser: A, book: Arc<CollateralBook>) -> Self {
-        Self { appraiser, book, accepted: Mutex::default() }
-    }
-
-    /// No other set stands in the book in place of the one that was used. One that was let go of takes nothing back.
-    fn is_current(&self, remembered: &Remembered) -> bool {
-        let present = remembered.set.and_then(|(root, id)| self.book.get(root, id));
-        present.is_none_or(|set| set.digest() == remembered.appraised.collateral)
-    }
-
-    fn remember(&self, evidence: &Evidence, appraised: &Arc<Appraised>, now: Timestamp) {
-        let set = missing::sets_of(evidence).pop();
-        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        if accepted.len() >= MOST_REMEMBERED {
-            accepted.retain(|_, r| now < r.until);
-        }
-        if accepted.len() < MOST_REMEMBERED {
-            let until = appraised.expires.min(now.plus(REMEMBERED));
-            let remembered = Remembered { evidence: evidence.clone(), appraised: Arc::clone(appraised), set, until };
-            accepted.insert(evidence.digest(), remembered);
-        }
-    }
-}
-
-impl<A: Appraise> Appraise for RememberingAppraiser<A> {
-    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
-        if let Some((_, appraised)) = self.recall(&evidence.digest(), now) {
-            return Ok(appraised);
-        }
-        let appraised = self.appraiser.appraise(evidence, now)?;
-        self.remember(evidence, &appraised, now);
-        Ok(appraised)
-    }
-
-    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<(Evidence, Arc<Appraised>)> {
-        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = accepted.get(evidence).filter(|r| now < r.until && self.is_current(r));
-        held.map(|r| (r.evidence.clone(), Arc::clone(&r.appraised)))
-    }
-
-    fn learn_endorsements(
-        &self,
-        evidence: &Evidence,
-        endorsements: &Endorsements,
-        now: Timestamp,
-    ) -> Result<(), AppraisalError> {
-        self.appraiser.learn_endorsements(evidence, endorsements, now)
-    }
-}
+use crate::metrics::AppraisalCounters;
 
 /// Appraises off the workers. What rests on remembered appraisals alone is done at once: it takes a few signatures, and
 /// handing it to another thread and back takes longer.
@@ -116,6 +42,8 @@ pub struct Verifier {
     pub pool: BlockingPool,
     /// For one appraisal, the collateral that it may have to wait for included.
     pub limit: Duration,
+    /// Of all appraisals, and of what is remembered.
+    pub counters: Arc<AppraisalCounters>,
     /// Of those that are appraised again, so many at once: new ones do not wait behind them.
     pub turns: Arc<Semaphore>,
     /// What may be named in `have`.
@@ -148,7 +76,7 @@ impl Verifier {
             Ok(())
         };
         let evidence = Arc::clone(&subject);
-        self.judge("appraisal", judge, move || missing::sets_of(&evidence)).await?;
+        self.judge("appraisal", judge, move || missing::needs_of(&evidence)).await?;
         Ok(Arc::unwrap_or_clone(subject))
     }
 
@@ -173,7 +101,7 @@ impl Verifier {
             judge()?
         } else {
             let subject = Arc::clone(&evidence);
-            self.judge("appraisal", judge, move || missing::sets_of(&subject)).await?
+            self.judge("appraisal", judge, move || missing::needs_of(&subject)).await?
         };
         Ok(Admitted { evidence: Arc::unwrap_or_clone(evidence), appraised, verdict })
     }
@@ -189,8 +117,8 @@ impl Verifier {
         let check = Arc::new(check);
         let trailer = Arc::clone(&check);
         let judge = move || check.run(&*appraiser).map_err(|error| Refused::Path(Box::new(error)));
-        let sets = move || missing::sets_of_trailer(&trailer.trailer, &trailer.limits(), &trailer.context.held);
-        self.judge("verifying a path", judge, sets).await
+        let needs = move || missing::needs_of_trailer(&trailer.trailer, &trailer.limits(), &trailer.context.held);
+        self.judge("verifying a path", judge, needs).await
     }
 
     /// Judges evidence that was judged before.
@@ -199,7 +127,7 @@ impl Verifier {
         evidence: Arc<Evidence>,
         judge: impl Fn() -> Result<(), Refused> + Send + Sync + 'static,
     ) -> Result<(), Error> {
-        self.judge("appraisal", judge, move || missing::sets_of(&evidence)).await
+        self.judge("appraisal", judge, move || missing::needs_of(&evidence)).await
     }
 
     /// Rises when collateral has taken the place of other collateral.
@@ -207,30 +135,30 @@ impl Verifier {
         self.collateral.changes()
     }
 
-    /// Judges with what is at hand, and once more if collateral was missing that could be had. `sets` says which.
+    /// Judges with what is at hand, and once more if collateral was missing that could be had. `needs` says which.
     async fn judge<T: Send + 'static>(
         &self,
         what: &'static str,
         judge: impl Fn() -> Result<T, Refused> + Send + Sync + 'static,
-        sets: impl FnOnce() -> missing::Sets + Send + 'static,
+        needs: impl FnOnce() -> missing::Needs + Send + 'static,
     ) -> Result<T, Error> {
         let end = Instant::now() + self.limit;
         let judge = Arc::new(judge);
         let first = Arc::clone(&judge);
         let tried = move || {
             first().map_err(|refused| match missing::is_for_want_of_collateral(&refused) {
-                true => (Box::new(refused), sets()),
-                false => (Box::new(refused), missing::Sets::new()),
+                true => (Box::new(refused), needs()),
+                false => (Box::new(refused), missing::Needs::new()),
             })
         };
-        let (refused, sets) = match self.pool.run(what, self.limit, tried).await? {
+        let (refused, needs) = match self.pool.run(what, self.limit, tried).await? {
             Ok(judged) => return Ok(judged),
             Err(refused) => refused,
         };
-        if sets.is_empty() {
+        if needs.is_empty() {
             return Err((*refused).into());
         }
-        let fetched = missing::fetch(&self.collateral, sets, self.limit, end).await;
+        let fetched = missing::fetch(&self.collateral, needs, self.limit, end).await;
         fetched.map_err(|source| Error::Collateral { hop: refused.hop(), source })?;
         let left = end.saturating_duration_since(Instant::now());
         let judged = self.pool.run(what, left, move || judge()).await;

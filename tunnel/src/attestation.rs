@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inclavared_attest::Timestamp;
-use inclavared_attest::appraise::{Appraise, Appraiser, Root, TrustRoots};
+use inclavared_attest::appraise::{Appraise, Appraiser, Root, TcbStatus, TrustRoots};
 use inclavared_attest::attester::{Attester, AttesterError, UserData};
 use inclavared_attest::evidence::{EvidenceTag, Tee};
 use inclavared_attest::platform::sim::SimFolderError;
 use inclavared_attest::platform::{DriverOptions, SevSnp, SgxEcdsa, TdxEcdsa, auto};
-use inclavared_attest::sim::{SimAttester, SimError, SimPlatform, SimSpec, TcbChoice};
+use inclavared_attest::sim::{SimAttester, SimError, SimPlatform, SimSnpAttester, SimSnpSpec, SimSpec, TcbChoice};
 use inclavared_config::{Attestation, AttesterKind, SimSettings, VerifierKind};
 
 use crate::appraise::{AcceptedTags, NamedVerifier, RememberingAppraiser};
 use crate::collateral::{self, CollateralError, CollateralService, CollateralSetupError, Need};
+use crate::metrics::AppraisalCounters;
 
 /// Why a process cannot attest or appraise as it is told to. The operator's matter.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,7 @@ pub enum AttestationError {
 pub fn attester(attestation: &Attestation, deadline: Duration) -> Result<Arc<dyn Attester>, AttestationError> {
     let options = DriverOptions { deadline, ..DriverOptions::default() };
     Ok(match attestation.attester {
-        AttesterKind::Sim => Arc::new(simulated(folder(attestation), &attestation.sim)?),
+        AttesterKind::Sim => simulated(folder(attestation), &attestation.sim)?,
         AttesterKind::Null => Arc::new(NullAttester),
         AttesterKind::SgxEcdsa => {
             let driver = SgxEcdsa::open(&options)?;
@@ -79,6 +80,7 @@ pub struct Appraisal {
     pub appraiser: Arc<dyn Appraise>,
     /// Fills the appraiser's book.
     pub collateral: Arc<CollateralService>,
+    pub counters: Arc<AppraisalCounters>,
 }
 
 /// The appraiser for the verifier that the configuration names: it accepts the kinds of evidence of that name alone.
@@ -90,14 +92,20 @@ pub fn appraisal(attestation: &Attestation, needed: bool) -> Result<Appraisal, A
         // What is named takes the place of what lies in the folder; the root is the folder's in any case.
         VerifierKind::Sim if options.names_a_source() => {
             let roots = TrustRoots::vendors().with_simulated(SimPlatform::load_root(folder(attestation))?);
+            let roots = roots.with_simulated_amd(SimPlatform::load_amd_root(folder(attestation))?);
             (roots.clone(), collateral::start(options, roots, need(Root::Simulated))?)
         }
         VerifierKind::Sim => {
             let platform = SimPlatform::load(folder(attestation), Timestamp::now())?;
+            let amd = platform.amd();
             let roots = TrustRoots::vendors().with_simulated(platform.root_der());
+            let roots = roots.with_simulated_amd(amd.map(|amd| amd.root().clone()));
             let service = collateral::start(options, roots.clone(), need(Root::Simulated))?;
             for set in [Tee::Sgx, Tee::Tdx].into_iter().filter_map(|tee| platform.collateral(tee)) {
                 service.insert(Root::Simulated, Arc::new(set.clone()))?;
+            }
+            if let Some(amd) = amd {
+                service.insert_amd(Root::Simulated, amd.set())?;
             }
             (roots, service)
         }
@@ -110,7 +118,11 @@ pub fn appraisal(attestation: &Attestation, needed: bool) -> Result<Appraisal, A
     let appraiser = Appraiser::new(roots, Arc::clone(&book));
     let accepts = AcceptedTags(accepted(attestation.verifier));
     let named = NamedVerifier { appraiser, name: attestation.verifier.name(), accepts };
-    Ok(Appraisal { appraiser: Arc::new(RememberingAppraiser::new(named, book)), collateral: Arc::new(service) })
+    let collateral = Arc::new(service);
+    let lists = Arc::clone(&collateral);
+    let appraiser = RememberingAppraiser::new(named, book).telling(Box::new(move |root, id| lists.want_list(root, id)));
+    let counters = appraiser.counters();
+    Ok(Appraisal { appraiser: Arc::new(appraiser), collateral, counters })
 }
 
 fn accepted(verifier: VerifierKind) -> Vec<EvidenceTag> {
@@ -127,10 +139,24 @@ fn folder(attestation: &Attestation) -> &Path {
     attestation.platform.as_deref().unwrap_or(Path::new(""))
 }
 
-fn simulated(folder: &Path, settings: &SimSettings) -> Result<SimAttester, AttestationError> {
+fn simulated(folder: &Path, settings: &SimSettings) -> Result<Arc<dyn Attester>, AttestationError> {
     let platform = Arc::new(SimPlatform::load(folder, Timestamp::now())?);
     let label = settings.label.as_deref().unwrap_or("inclavared");
     let failed = |source| AttestationError::Platform { folder: folder.to_owned(), source };
+    if settings.tee == Tee::SevSnp {
+        let provisional = match settings.tcb {
+            TcbStatus::UpToDate => false,
+            TcbStatus::ConfigurationNeeded => true,
+            status => {
+                let remedy = "AMD knows UpToDate and ConfigurationNeeded alone";
+                return Err(failed(SimError::Status { format: "SEV-SNP", status: status.to_string(), remedy }));
+            }
+        };
+        let SimSettings { debug, certificates, .. } = *settings;
+        let machine = settings.machine.clone();
+        let spec = SimSnpSpec { debug, certificates, provisional, machine, ..SimSnpSpec::new(label) };
+        return Ok(Arc::new(SimSnpAttester::new(&platform, spec, Timestamp::now()).map_err(failed)?));
+    }
     let mut spec = SimSpec::of(settings.tee, label).map_err(failed)?;
     if let Some(mrenclave) = settings.mrenclave {
         spec.mrenclave = mrenclave;
@@ -154,7 +180,7 @@ fn simulated(folder: &Path, settings: &SimSettings) -> Result<SimAttester, Attes
     spec.debug = settings.debug;
     spec.tcb = TcbChoice::Status(settings.tcb);
     spec.machine.clone_from(&settings.machine);
-    SimAttester::new(&platform, spec).map_err(failed)
+    Ok(Arc::new(SimAttester::new(&platform, spec).map_err(failed)?))
 }
 
 /// No TEE: claims without a quote. It exists only where the configuration names it, and only a policy that says

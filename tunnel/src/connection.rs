@@ -61,6 +61,7 @@ pub async fn serve(node: Arc<Node>, route: Arc<RouteState>, socket: Socket, sour
     };
     report.result = run(&node, &route, socket, source, begun, &mut report).await;
     report.lasted = begun.elapsed();
+    node.metrics.ended(&report);
     (node.ended)(&report);
     drop(permit);
 }

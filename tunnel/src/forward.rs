@@ -7,7 +7,7 @@ use bytes::Bytes;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::path::{AttestedPeer, Downstream, Own, Path, PeerVerdict, Record, Stage, Upstream};
 use inclavared_attest::policy::{Binding, Policy, TerminalKind};
-use inclavared_attest::{SessionId, Timestamp};
+use inclavared_attest::{Digest, SessionId, Timestamp};
 use inclavared_config::Target;
 
 use crate::appraise::{Admitted, Due, PathCheck, PathContext};
@@ -163,7 +163,12 @@ impl Behind {
             depth: depth(behind.as_ref()),
             seq: 0,
             iat_ms: now_ms(),
-            own: Own { spki: own.key.spki().to_vec(), evidence: evidence.digest(), fresh: quote },
+            own: Own {
+                spki: own.key.spki().to_vec(),
+                evidence: evidence.digest(),
+                fresh: quote,
+                endorsements: own.certificate.snp_endorsements().map(|sent| Digest::of(sent)),
+            },
             upstream: Upstream {
                 leg: facts.leg.id,
                 peer: Some(facts.leg.server),
@@ -174,7 +179,8 @@ impl Behind {
         };
         let record =
             record.sign(&own.key).map_err(|error| Error::Internal(format!("signing a forward record: {error}")))?;
-        let blobs = self.evidence.iter().cloned().chain(quoted).chain([evidence.blob().into()]);
+        let endorsements = own.certificate.snp_endorsements().cloned();
+        let blobs = self.evidence.iter().cloned().chain(quoted).chain([evidence.blob().into()]).chain(endorsements);
         Ok(Some(on_top(record, behind, blobs).encode()))
     }
 

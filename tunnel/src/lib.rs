@@ -25,6 +25,7 @@ pub mod identity;
 pub mod leg;
 pub mod live;
 pub mod log;
+pub mod metrics;
 pub mod node;
 pub mod offline;
 pub mod open;

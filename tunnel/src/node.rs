@@ -12,6 +12,7 @@ use crate::connection::Report;
 use crate::error::Error;
 use crate::handshake::{PkiClient, PkiError, PkiServer};
 use crate::identity::{HopIdentity, IdentityService};
+use crate::metrics::ConnectionCounters;
 use crate::permits::Gate;
 use crate::quoting::Quoter;
 use crate::warm::Pool;
@@ -24,6 +25,7 @@ pub struct Node {
     pub gates: Gates,
     /// True from the moment that no new connections are let in.
     pub draining: watch::Sender<bool>,
+    pub metrics: ConnectionCounters,
     /// Told of every connection that has ended.
     pub ended: Box<dyn Fn(&Report) + Send + Sync>,
 }

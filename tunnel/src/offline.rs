@@ -71,6 +71,11 @@ fn judged(appraisal: &OfflineAppraisal, at: Timestamp) -> Result<OfflineVerdict,
             let file = Source::File(folder.clone());
             collateral.add(&set.to_json()).map_err(|source| OfflineError::Collateral { file, source })?;
         }
+        if let Some(amd) = platform.amd() {
+            roots = roots.with_simulated_amd([amd.root().clone()]);
+            let file = Source::File(folder.clone());
+            collateral.add(&amd.set().to_json()).map_err(|source| OfflineError::Collateral { file, source })?;
+        }
     }
     let mut verdict = offline::appraise(&input, &collateral, &roots, policy, *allow_debug, at);
     if let (Some(error), Outcome::CouldNotTry, Some(kept)) = (&mut verdict.error, verdict.outcome, collateral.now())

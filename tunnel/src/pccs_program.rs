@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use inclavared_attest::Timestamp;
+use inclavared_attest::appraise::snp::SnpRequest;
 use inclavared_attest::appraise::{Root, TrustRoots};
+use inclavared_attest::offline::Input;
 use inclavared_attest::sim::SimPlatform;
 use inclavared_config::{CollateralOptions, Listen};
 use rustls::ServerConfig;
@@ -72,7 +74,7 @@ fn source(from: &PccsFrom) -> anyhow::Result<Serving> {
             Ok(Serving { source, _service: None })
         }
         PccsFrom::Options(options) => {
-            let service = collateral::start(options, TrustRoots::intel(), Need::Of(Root::Intel))?;
+            let service = collateral::start(options, TrustRoots::vendors(), Need::Of(Root::Intel))?;
             Ok(Serving { source: service.source(Root::Intel), _service: Some(service) })
         }
     }
@@ -97,8 +99,11 @@ fn server_config(files: &TlsFiles) -> anyhow::Result<Arc<ServerConfig>> {
 /// Collateral in files.
 pub fn collateral(task: &CollateralTask) -> anyhow::Result<()> {
     let (root, roots) = match &task.platform {
-        Some(folder) => (Root::Simulated, TrustRoots::intel().with_simulated(SimPlatform::load_root(folder)?)),
-        None => (Root::Intel, TrustRoots::intel()),
+        Some(folder) => {
+            let roots = TrustRoots::intel().with_simulated(SimPlatform::load_root(folder)?);
+            (Root::Simulated, roots.with_simulated_amd(SimPlatform::load_amd_root(folder)?))
+        }
+        None => (Root::Intel, TrustRoots::vendors()),
     };
     match &task.what {
         CollateralWhat::Fetch { id, out } => {
@@ -107,9 +112,18 @@ pub fn collateral(task: &CollateralTask) -> anyhow::Result<()> {
             let set = runtime.block_on(service.get(root, *id, FETCH_LIMIT))?;
             written(&Bundle::new(Timestamp::now(), vec![(root, set)]), out)
         }
+        CollateralWhat::FetchAmd { report, out } => {
+            let service = collateral::start(&task.options, roots, Need::Of(root))?;
+            let report = read_report(report)?;
+            let request = SnpRequest::of(&report).context("the report")?;
+            let root = if root == Root::Intel { Root::Amd } else { root };
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(service.get_amd(root, request, FETCH_LIMIT))?;
+            written(&service.export(), out)
+        }
         CollateralWhat::Export { out } => {
             let bundle = kept(&task.options, roots)?.export();
-            if bundle.sets().is_empty() {
+            if bundle.is_empty() {
                 bail!("the cache holds no collateral that is valid now, for these roots");
             }
             written(&bundle, out)
@@ -117,15 +131,24 @@ pub fn collateral(task: &CollateralTask) -> anyhow::Result<()> {
         CollateralWhat::Import { file } => {
             let bundle = Bundle::load(file)?;
             let taken = kept(&task.options, roots)?.import(&bundle)?;
-            say(&format!("{taken} of {} sets taken; the others are older than what is there\n", bundle.sets().len()))
+            say(&format!("{taken} of {} sets taken; the others are older than what is there\n", bundle.len()))
         }
         CollateralWhat::Show { file } => say(&Bundle::load(file)?.to_string()),
     }
 }
 
+/// A report, or evidence with one in it.
+fn read_report(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let bytes = std::fs::read(file).with_context(|| format!("--report {}", file.display()))?;
+    let input = Input::read(&bytes).with_context(|| format!("--report {}", file.display()))?;
+    let report = input.snp_report().context("--report: no SEV-SNP report, and no certificate with one")?;
+    Ok(report)
+}
+
 /// The cache, and nobody who is asked.
 fn kept(options: &CollateralOptions, roots: TrustRoots) -> anyhow::Result<CollateralService> {
-    let options = CollateralOptions { services: Some(Vec::new()), ..options.clone() };
+    let nobody = || Some(Vec::new());
+    let options = CollateralOptions { services: nobody(), amd_services: nobody(), ..options.clone() };
     Ok(collateral::start(&options, roots, Need::Of(Root::Intel))?)
 }
 

@@ -3,6 +3,7 @@
 //! One current-thread runtime a worker, so that a connection never leaves its core; appraisal and quoting have a
 //! bounded pool of threads of their own.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -28,6 +29,7 @@ use crate::connection::Report;
 use crate::error::Error;
 use crate::handshake::{self, PkiError};
 use crate::identity::{IdentityService, Role};
+use crate::metrics::{self, ConnectionCounters};
 use crate::node::{Gates, Node, Pki, RouteState, Service};
 use crate::quoting::{OneAtATime, Quoter};
 use crate::warm::{self, Pool};
@@ -65,6 +67,12 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    #[error("`[admin]` cannot listen on {address}")]
+    Admin {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("starting a {what}")]
     Thread {
         what: &'static str,
@@ -87,6 +95,7 @@ pub struct Process {
     snapshot: Arc<ArcSwap<Snapshot>>,
     /// Dropped when the drain begins: from then on connections are refused, not left waiting.
     bound: Vec<Bound>,
+    admin: Option<SocketAddr>,
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Phase>,
     drain: Duration,
@@ -116,7 +125,8 @@ pub fn node(
     deadlines: &Deadlines,
     ended: Box<dyn Fn(&Report) + Send + Sync>,
 ) -> Result<(Node, Runtime), StartError> {
-    node_with(attestation::appraisal(attestation, true)?, tls, limits, deadlines, ended)
+    let metrics = ConnectionCounters::new([]);
+    node_with(attestation::appraisal(attestation, true)?, tls, limits, deadlines, metrics, ended)
 }
 
 fn node_with(
@@ -124,20 +134,22 @@ fn node_with(
     tls: &TlsSettings,
     limits: &Limits,
     deadlines: &Deadlines,
+    metrics: ConnectionCounters,
     ended: Box<dyn Fn(&Report) + Send + Sync>,
 ) -> Result<(Node, Runtime), StartError> {
     let (pool, blocking) = BlockingPool::new(limits.blocking_threads, limits.blocking_queue)
         .map_err(|source| StartError::Thread { what: "pool of threads", source })?;
-    let Appraisal { appraiser, collateral } = appraisal;
+    let Appraisal { appraiser, collateral, counters } = appraisal;
     let turns = Arc::new(Semaphore::new(APPRAISED_AGAIN));
     let seen = Arc::default();
-    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, turns, seen };
+    let verifier = Verifier { appraiser, collateral, pool, limit: deadlines.appraisal, counters, turns, seen };
     let node = Node {
         provider: handshake::provider(tls),
         verifier,
         deadlines: deadlines.clone(),
         gates: Gates::new(limits),
         draining: watch::Sender::new(false),
+        metrics,
         ended,
     };
     Ok((node, blocking))
@@ -169,7 +181,9 @@ impl Process {
         crate::accept::raise_descriptor_limit();
         let appraises = |route: &Route| route.upstream.policy().is_some() || route.downstream.policy().is_some();
         let appraisal = attestation::appraisal(&config.attestation, config.routes.iter().any(appraises))?;
-        let (mut node, blocking) = node_with(appraisal, &config.tls, &config.limits, &config.deadlines, ended)?;
+        let metrics = ConnectionCounters::new(config.routes.iter().map(|route| route.name.as_str()));
+        let (mut node, blocking) =
+            node_with(appraisal, &config.tls, &config.limits, &config.deadlines, metrics, ended)?;
         if let Some(provider) = provider {
             node.provider = provider;
         }
@@ -185,7 +199,9 @@ impl Process {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { node: Arc::new(node), routes }));
+        let node = Arc::new(node);
+        let admin = config.admin.map(|listen| start_admin(listen, &node)).transpose()?;
+        let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { node, routes }));
         let (stop, stopped) = watch::channel(Phase::Serving);
         let (ready, are_ready) = mpsc::channel();
         let mut workers = Vec::new();
@@ -205,7 +221,7 @@ impl Process {
                 return Err(StartError::Thread { what: "worker", source });
             }
         }
-        Ok(Self { snapshot, bound, workers, stop, drain: config.deadlines.drain, _blocking: blocking })
+        Ok(Self { snapshot, bound, admin, workers, stop, drain: config.deadlines.drain, _blocking: blocking })
     }
 
     /// Where each route listens: port 0 has become the port that the kernel gave.
@@ -213,6 +229,11 @@ impl Process {
         let snapshot = self.snapshot.load();
         let named = snapshot.routes.iter().zip(&self.bound);
         named.map(|(route, bound)| (route.route.name.clone(), bound.address.clone())).collect()
+    }
+
+    /// Where metrics are served, if they are.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// Stops accepting, lets the connections there are go on for the drain time, then ends. Blocks until then.
@@ -233,6 +254,14 @@ impl Process {
             }
         }
     }
+}
+
+fn start_admin(listen: SocketAddr, node: &Arc<Node>) -> Result<SocketAddr, StartError> {
+    let failed = |source| StartError::Admin { address: listen, source };
+    let listener = TcpListener::bind(listen).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    metrics::serve(listener, node).map_err(failed)?;
+    Ok(bound)
 }
 
 fn routes(

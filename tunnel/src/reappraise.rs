@@ -56,8 +56,8 @@ impl Standing {
             }
             (Below::End(_), None) => {}
         }
-        // AMD's certificates are a peer's to bring; no service has newer ones that could change a verdict.
-        peers.retain(|peer| matches!(peer.evidence.tag(), EvidenceTag::IntelQuote | EvidenceTag::Simulated));
+        // Behind the null attester stands nothing that could change.
+        peers.retain(|peer| peer.evidence.tag() != EvidenceTag::Null);
         Self(peers)
     }
 

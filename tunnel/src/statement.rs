@@ -76,9 +76,11 @@ impl Statement {
         let (quote, quoted) = apart(fresh);
         let record = self.sign(Stage::Preview, self.seq, quote, downstream, depth(below.as_ref()))?;
         self.preview = Some(record.digest());
-        let evidence: Arc<[u8]> = self.identity.certificate.evidence().blob().into();
+        let certificate = &self.identity.certificate;
+        let evidence: Arc<[u8]> = certificate.evidence().blob().into();
+        let own = [evidence].into_iter().chain(certificate.snp_endorsements().cloned());
         let has = std::mem::take(&mut self.have);
-        let trailer = on_top(record, below, peer.into_iter().chain(quoted).chain([evidence]));
+        let trailer = on_top(record, below, peer.into_iter().chain(quoted).chain(own));
         Ok(trailer.encode_without(&|name| has.contains(name)))
     }
 
@@ -135,6 +137,9 @@ impl Statement {
         downstream: Downstream,
         depth: u8,
     ) -> Result<SignedRecord, Error> {
+        let certificate = &self.identity.certificate;
+        let sent = certificate.snp_endorsements().filter(|_| stage == Stage::Preview);
+        let endorsements = sent.map(|sent| Digest::of(sent));
         let record = Record {
             stage,
             role: self.role.clone(),
@@ -144,8 +149,9 @@ impl Statement {
             iat_ms: now_ms(),
             own: Own {
                 spki: self.identity.key.spki().to_vec(),
-                evidence: self.identity.certificate.evidence().digest(),
+                evidence: certificate.evidence().digest(),
                 fresh,
+                endorsements,
             },
             upstream: self.upstream.clone(),
             downstream,

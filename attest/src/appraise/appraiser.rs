@@ -43,20 +43,22 @@ impl Appraiser {
     }
 
     /// Takes the certificates that a peer sent along with an SEV-SNP report. They are kept if AMD's roots stand behind
-    /// them and they verify this very report: nobody can fill the book with what it has no report of.
+    /// them and they verify this very report: nobody can fill the book with what it has no report of. A CA that they come
+    /// without is the book's, if it has one.
     pub fn learn(
         &self,
         evidence: &Evidence,
         endorsements: &SnpEndorsements,
         now: Timestamp,
     ) -> Result<(), AppraisalError> {
-        if evidence.tag() != EvidenceTag::SevSnp {
+        let Some(root) = amd_root(evidence.tag(), evidence.quote()) else {
             let found = format!("{:?}", evidence.tag());
             return Err(AppraisalError::new(Reason::Tee, "what the certificates are for", "SEV-SNP", found));
-        }
-        let amd = self.book.amd();
-        snp::appraise(evidence.quote(), endorsements, self.roots.amd(), |product| amd.crl(product), now)?;
-        amd.insert(endorsements, self.roots.amd(), now)
+        };
+        let (amd, roots) = (self.book.amd(root), self.roots.amd(root));
+        let endorsements = amd.complete(endorsements, roots, now)?;
+        snp::appraise(evidence.quote(), &endorsements, roots, |product| amd.crl(product), now)?;
+        amd.insert(&endorsements, roots, now)
     }
 
     /// Appraises a quote or report without claims, cut to its own length. Nothing ties it to a key: that is the
@@ -76,8 +78,11 @@ impl Appraiser {
         now: Timestamp,
         collateral: impl FnOnce(Root, super::CollateralId) -> Result<C, AppraisalError>,
     ) -> Result<Appraised, AppraisalError> {
+        if let Some(root) = amd_root(tag, quote) {
+            return self.appraise_snp(root, quote, now);
+        }
         match tag {
-            EvidenceTag::IntelQuote | EvidenceTag::Simulated => {
+            EvidenceTag::IntelQuote | EvidenceTag::Simulated | EvidenceTag::SevSnp => {
                 let quote = ParsedQuote::parse(tag, quote)?;
                 let root_der = self.roots.der(quote.root).ok_or_else(|| {
                     AppraisalError::new(
@@ -89,18 +94,26 @@ impl Appraiser {
                 })?;
                 quote.appraise(root_der, collateral(quote.root, quote.id)?.as_ref(), now)
             }
-            EvidenceTag::SevSnp => self.appraise_snp(quote, now),
             EvidenceTag::Null => Ok(null(now)),
         }
     }
 
-    fn appraise_snp(&self, bytes: &[u8], now: Timestamp) -> Result<Appraised, AppraisalError> {
-        if self.roots.amd().is_empty() {
-            let expected = "a TEE whose maker is trusted here";
-            return Err(AppraisalError::new(Reason::Tee, "SEV-SNP evidence", expected, "one of AMD's"));
+    fn appraise_snp(&self, root: Root, bytes: &[u8], now: Timestamp) -> Result<Appraised, AppraisalError> {
+        let roots = self.roots.amd(root);
+        if roots.is_empty() {
+            return Err(match root {
+                Root::Simulated => {
+                    let expected = "a simulated platform with SEV-SNP that was named as a root of trust";
+                    AppraisalError::new(Reason::Simulated, "simulated evidence", expected, "none")
+                }
+                _ => {
+                    let expected = "a TEE whose maker is trusted here";
+                    AppraisalError::new(Reason::Tee, "SEV-SNP evidence", expected, "one of AMD's")
+                }
+            });
         }
         let report = SnpReport::parse(bytes)?;
-        let amd = self.book.amd();
+        let amd = self.book.amd(root);
         let endorsements = amd.find(&report).ok_or_else(|| {
             let expected = format!(
                 "the VCEK or VLEK, and its ASK or ASVK, for chip {} at TCB {}",
@@ -109,7 +122,7 @@ impl Appraiser {
             );
             AppraisalError::new(Reason::Collateral, "AMD's certificates", expected, "none at hand")
         })?;
-        snp::appraise(bytes, &endorsements, self.roots.amd(), |product| amd.crl(product), now)
+        snp::appraise(bytes, &endorsements, roots, |product| amd.crl(product), now)
     }
 }
 
@@ -126,9 +139,20 @@ impl Appraise for Appraiser {
         now: Timestamp,
     ) -> Result<(), AppraisalError> {
         match endorsements {
-            Endorsements::SevSnp(endorsements) => self.learn(evidence, endorsements, now),
+            Endorsements::SevSnp(endorsements) | Endorsements::SimulatedSnp(endorsements) => {
+                self.learn(evidence, endorsements, now)
+            }
             Endorsements::Intel(_) | Endorsements::Simulated(_) => Ok(()),
         }
+    }
+}
+
+/// Which of AMD's roots a report is to be checked with; `None` if it is no SEV-SNP report.
+pub fn amd_root(tag: EvidenceTag, quote: &[u8]) -> Option<Root> {
+    match tag {
+        EvidenceTag::SevSnp => Some(Root::Amd),
+        EvidenceTag::Simulated if crate::quote::is_snp_report(quote) => Some(Root::Simulated),
+        EvidenceTag::Simulated | EvidenceTag::IntelQuote | EvidenceTag::Null => None,
     }
 }
 

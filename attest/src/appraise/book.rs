@@ -13,6 +13,7 @@ pub struct CollateralBook {
     entries: RwLock<HashMap<(Root, CollateralId), Arc<Collateral>>>,
     /// For SEV-SNP, whose collateral has another form.
     amd: AmdBook,
+    simulated_amd: AmdBook,
 }
 
 impl CollateralBook {
@@ -20,9 +21,12 @@ impl CollateralBook {
         Self::default()
     }
 
-    /// What is at hand for SEV-SNP.
-    pub fn amd(&self) -> &AmdBook {
-        &self.amd
+    /// What is at hand for SEV-SNP: simulated, or AMD's own.
+    pub fn amd(&self, root: Root) -> &AmdBook {
+        match root {
+            Root::Simulated => &self.simulated_amd,
+            Root::Intel | Root::Amd | Root::None => &self.amd,
+        }
     }
 
     /// Keeps `collateral` for appraisal under `root`, in the place of an older set. An older set than the one at

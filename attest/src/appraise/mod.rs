@@ -13,7 +13,7 @@ mod x509;
 
 use std::sync::Arc;
 
-pub use appraiser::Appraiser;
+pub use appraiser::{Appraiser, amd_root};
 pub use book::CollateralBook;
 pub use collateral::{Collateral, CollateralId, Epoch};
 pub(crate) use dcap::ParsedQuote;

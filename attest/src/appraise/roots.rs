@@ -9,12 +9,13 @@ use crate::Digest;
 pub struct TrustRoots {
     simulated: Option<Vec<u8>>,
     amd: Vec<AmdRoot>,
+    simulated_amd: Vec<AmdRoot>,
 }
 
 impl TrustRoots {
     /// Intel's root alone.
     pub fn intel() -> Self {
-        Self { simulated: None, amd: Vec::new() }
+        Self { simulated: None, amd: Vec::new(), simulated_amd: Vec::new() }
     }
 
     /// The roots of every maker of TEEs that is known here: Intel's and AMD's.
@@ -33,10 +34,18 @@ impl TrustRoots {
         Self { simulated: Some(root_der.into()), ..self }
     }
 
+    /// Also roots of a simulated AMD, for SEV-SNP reports under the simulated tag and no other.
+    pub fn with_simulated_amd(self, roots: impl IntoIterator<Item = AmdRoot>) -> Self {
+        let simulated_amd = roots.into_iter().map(|root| AmdRoot { root: Root::Simulated, ..root }).collect();
+        Self { simulated_amd, ..self }
+    }
+
     /// Names the set in cache keys.
     pub fn digest(&self) -> Digest {
         let simulated = self.simulated.as_deref().map(Digest::of);
-        let amd: Vec<u8> = self.amd.iter().flat_map(|root| *Digest::of(&root.der).as_bytes()).collect();
+        let amd = self.amd.iter().chain(&self.simulated_amd);
+        let amd: Vec<u8> =
+            amd.flat_map(|root| [&[root.root as u8][..], Digest::of(&root.der).as_bytes()].concat()).collect();
         Digest::of_parts(&[
             Digest::of(INTEL_ROOT_DER).as_bytes(),
             simulated.as_ref().map_or(&[0; 32][..], |digest| digest.as_bytes()),
@@ -44,9 +53,13 @@ impl TrustRoots {
         ])
     }
 
-    /// AMD's roots, one a product, as far as they are trusted.
-    pub fn amd(&self) -> &[AmdRoot] {
-        &self.amd
+    /// AMD's roots, one a product, as far as they are trusted: its own, or those of a simulated one.
+    pub fn amd(&self, root: Root) -> &[AmdRoot] {
+        match root {
+            Root::Amd => &self.amd,
+            Root::Simulated => &self.simulated_amd,
+            Root::Intel | Root::None => &[],
+        }
     }
 
     /// The certificate of a root in DER, if it is trusted. AMD has one for each product: see [`TrustRoots::amd`].
@@ -86,6 +99,11 @@ mod tests {
         assert_ne!(both.digest(), TrustRoots::intel().digest());
         assert_ne!(both.digest(), TrustRoots::intel().with_simulated(vec![2]).digest());
         assert_ne!(TrustRoots::vendors().digest(), TrustRoots::intel().digest());
-        assert_eq!((TrustRoots::vendors().amd().len(), TrustRoots::intel().amd().len()), (3, 0));
+        // AMD's own certificates as simulated ones are simulated ones.
+        let simulated = TrustRoots::intel().with_simulated_amd(amd_roots());
+        assert_ne!(simulated.digest(), TrustRoots::vendors().digest());
+        assert!(simulated.amd(Root::Simulated).iter().all(|root| root.root == Root::Simulated));
+        assert!(simulated.amd(Root::Amd).is_empty());
+        assert_eq!((TrustRoots::vendors().amd(Root::Amd).len(), TrustRoots::intel().amd(Root::Amd).len()), (3, 0));
     }
 }

@@ -1,5 +1,6 @@
 //! A certificate around evidence for a hop key. There is none without evidence, and none that a peer would refuse.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
@@ -18,6 +19,7 @@ use crate::{KeyId, Timestamp};
 pub struct HopCertificate {
     der: Vec<u8>,
     evidence: Evidence,
+    snp_endorsements: Option<Arc<[u8]>>,
     kid: KeyId,
     not_before: Timestamp,
     not_after: Timestamp,
@@ -30,6 +32,11 @@ impl HopCertificate {
 
     pub fn evidence(&self) -> &Evidence {
         &self.evidence
+    }
+
+    /// The endorsements extension's value, if it is SEV-SNP's: verifiers further up may not have these certificates.
+    pub fn snp_endorsements(&self) -> Option<&Arc<[u8]>> {
+        self.snp_endorsements.as_ref()
     }
 
     pub fn kid(&self) -> KeyId {
@@ -100,10 +107,14 @@ fn make(
     let mut params = parameters(Timestamp(now.0.saturating_sub(CLOCK_SKEW.as_secs())), not_after)?;
     params.custom_extensions.push(CustomExtension::from_oid_content(TAGGED_EVIDENCE, evidence.blob().to_vec()));
     let attesters = if endorsements.is_none() { attester.endorsements() } else { None };
+    let mut snp_endorsements = None;
     if let Some(endorsements) = endorsements.or(attesters.as_ref()) {
         let encoded = endorsements.encode();
         if encoded.len() > Endorsements::MAX_LEN {
             return Err(IssueError::EndorsementsTooLarge { size: encoded.len(), max: Endorsements::MAX_LEN });
+        }
+        if matches!(endorsements, Endorsements::SevSnp(_) | Endorsements::SimulatedSnp(_)) {
+            snp_endorsements = Some(Arc::from(&encoded[..]));
         }
         params.custom_extensions.push(CustomExtension::from_oid_content(ENDORSEMENTS, encoded));
     }
@@ -111,7 +122,8 @@ fn make(
 
     // Read as a peer will: what it would refuse must not be served.
     let read = parse(&der, now)?;
-    Ok(HopCertificate { der, evidence, kid: read.kid, not_before: read.not_before, not_after: read.not_after })
+    let (not_before, not_after) = (read.not_before, read.not_after);
+    Ok(HopCertificate { der, evidence, snp_endorsements, kid: read.kid, not_before, not_after })
 }
 
 pub(super) fn parameters(not_before: Timestamp, not_after: Timestamp) -> Result<CertificateParams, IssueError> {

@@ -11,7 +11,7 @@ mod legacy;
 mod locate;
 mod parse;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod x509;
 
 pub use cmw::CmwError;

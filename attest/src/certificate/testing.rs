@@ -12,7 +12,7 @@ use crate::hop_key::HopKey;
 use crate::quote::testing;
 use crate::{ConfigDigest, PolicyDigest, Timestamp};
 
-pub(super) const NOW: Timestamp = Timestamp(1_900_000_000);
+pub(crate) const NOW: Timestamp = Timestamp(1_900_000_000);
 pub(super) const TAGGED_EVIDENCE: &[u64] = &[2, 23, 133, 5, 4, 9];
 pub(super) const ENDORSEMENTS: &[u64] = &[2, 23, 133, 5, 4, 2];
 pub(super) const CMW: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 35];
@@ -67,7 +67,7 @@ pub(super) fn plain() -> CertificateParams {
 }
 
 /// [`plain`] with these extensions, none critical.
-pub(super) fn with(extensions: &[(&[u64], &[u8])]) -> CertificateParams {
+pub(crate) fn with(extensions: &[(&[u64], &[u8])]) -> CertificateParams {
     let mut params = plain();
     for (id, content) in extensions {
         params.custom_extensions.push(CustomExtension::from_oid_content(id, content.to_vec()));
@@ -88,7 +88,7 @@ pub(super) fn changed(der: &[u8], key: &HopKey, change: impl FnOnce(&mut Vec<u8>
 }
 
 /// `SEQUENCE { tbs, algorithm, BIT STRING signature }`.
-pub(super) fn assemble(tbs: &[u8], algorithm: &[u8], signature: &[u8]) -> Vec<u8> {
+pub(crate) fn assemble(tbs: &[u8], algorithm: &[u8], signature: &[u8]) -> Vec<u8> {
     let signature = element(0x03, &[&[0], signature].concat());
     element(0x30, &[tbs, algorithm, &signature].concat())
 }
@@ -108,7 +108,7 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
 }
 
 /// `needle` must stand there exactly once.
-pub(super) fn replace(bytes: &mut [u8], needle: &[u8], with: &[u8]) {
+pub(crate) fn replace(bytes: &mut [u8], needle: &[u8], with: &[u8]) {
     assert_eq!(needle.len(), with.len());
     let found: Vec<_> = (0..=bytes.len() - needle.len()).filter(|i| bytes[*i..].starts_with(needle)).collect();
     assert_eq!(found.len(), 1, "{needle:02x?}");

@@ -14,6 +14,8 @@ pub enum Endorsements {
     Simulated(IntelEndorsements),
     /// The certificates above an SEV-SNP report (tag 0x1A7504).
     SevSnp(SnpEndorsements),
+    /// The same of a simulated platform (tag 60900): two fields, where Intel's collateral has eight.
+    SimulatedSnp(SnpEndorsements),
 }
 
 /// Intel's collateral, in the order of `sgx_ql_qve_collateral_t`. The forms of the fields are Intel's: JSON, PEM, DER.
@@ -32,7 +34,10 @@ pub struct IntelEndorsements {
 /// DER certificates.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SnpEndorsements {
+    /// Of the VCEK or VLEK.
     pub vcek: Vec<u8>,
+    /// Of the ASK or ASVK. Empty where the host has handed out the certificate of the key alone, as clouds with VLEKs do:
+    /// everybody can fetch this one.
     pub ask: Vec<u8>,
 }
 
@@ -44,7 +49,7 @@ impl Endorsements {
     pub fn tag(&self) -> EvidenceTag {
         match self {
             Self::Intel(_) => EvidenceTag::IntelQuote,
-            Self::Simulated(_) => EvidenceTag::Simulated,
+            Self::Simulated(_) | Self::SimulatedSnp(_) => EvidenceTag::Simulated,
             Self::SevSnp(_) => EvidenceTag::SevSnp,
         }
     }
@@ -56,7 +61,9 @@ impl Endorsements {
                 let writer = writer.array(8).uint_of_32_bits(collateral.version);
                 collateral.fields().into_iter().fold(writer, |writer, field| writer.bytes(field)).finish()
             }
-            Self::SevSnp(chain) => writer.array(2).bytes(&chain.vcek).bytes(&chain.ask).finish(),
+            Self::SevSnp(chain) | Self::SimulatedSnp(chain) => {
+                writer.array(2).bytes(&chain.vcek).bytes(&chain.ask).finish()
+            }
         }
     }
 
@@ -67,11 +74,11 @@ impl Endorsements {
         let mut reader = Reader::new(bytes, "endorsements");
         let endorsements = match EvidenceTag::from_number(reader.tag()?)? {
             EvidenceTag::IntelQuote => Self::Intel(IntelEndorsements::read(&mut reader)?),
-            EvidenceTag::Simulated => Self::Simulated(IntelEndorsements::read(&mut reader)?),
-            EvidenceTag::SevSnp => {
-                reader.array(2)?;
-                Self::SevSnp(SnpEndorsements { vcek: reader.bytes()?.to_vec(), ask: reader.bytes()?.to_vec() })
+            EvidenceTag::Simulated if reader.array_len()? == 2 => {
+                Self::SimulatedSnp(SnpEndorsements::read(&mut reader)?)
             }
+            EvidenceTag::Simulated => Self::Simulated(IntelEndorsements::read(&mut reader)?),
+            EvidenceTag::SevSnp => Self::SevSnp(SnpEndorsements::read(&mut reader)?),
             EvidenceTag::Null => {
                 let tag = EvidenceTag::Null.number();
                 return Err(EvidenceError::UnknownTag { tag, name: "the null attester, which nobody endorses" });
@@ -79,6 +86,13 @@ impl Endorsements {
         };
         reader.end()?;
         Ok(endorsements)
+    }
+}
+
+impl SnpEndorsements {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, EvidenceError> {
+        reader.array(2)?;
+        Ok(Self { vcek: reader.bytes()?.to_vec(), ask: reader.bytes()?.to_vec() })
     }
 }
 
@@ -137,9 +151,12 @@ mod tests {
     #[test]
     fn round_trips() {
         let snp = SnpEndorsements { vcek: b"vcek".to_vec(), ask: b"ask".to_vec() };
-        for endorsements in
-            [Endorsements::Intel(collateral()), Endorsements::Simulated(collateral()), Endorsements::SevSnp(snp)]
-        {
+        for endorsements in [
+            Endorsements::Intel(collateral()),
+            Endorsements::Simulated(collateral()),
+            Endorsements::SevSnp(snp.clone()),
+            Endorsements::SimulatedSnp(snp),
+        ] {
             assert_eq!(Endorsements::decode(&endorsements.encode()).unwrap(), endorsements);
         }
     }

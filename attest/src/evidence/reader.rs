@@ -33,6 +33,12 @@ impl<'b> Reader<'b> {
         }
     }
 
+    /// The number of items of the array that comes next; it is still to be read.
+    pub(super) fn array_len(&self) -> Result<u64, EvidenceError> {
+        let mut ahead = self.decoder.clone();
+        ahead.array().map_err(|e| self.error(&e))?.ok_or(EvidenceError::Indefinite { what: self.what })
+    }
+
     /// The number of entries of a map.
     pub(super) fn map(&mut self) -> Result<u64, EvidenceError> {
         self.decoder.map().map_err(|e| self.error(&e))?.ok_or(EvidenceError::Indefinite { what: self.what })

@@ -5,6 +5,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
 use super::{Input, InputError};
 use crate::Timestamp;
+use crate::appraise::snp::AmdSet;
 use crate::appraise::{Collateral, parse};
 use crate::evidence::SnpEndorsements;
 
@@ -22,8 +23,8 @@ impl OfflineCollateral {
         Self::default()
     }
 
-    /// Adds a file: JSON in the form of dcap-qvl's `QuoteCollateralV3`, bare or as `{"now", "collateral"}`; or
-    /// certificates and CRLs in PEM; or one of them in DER.
+    /// Adds a file: JSON in the form of dcap-qvl's `QuoteCollateralV3`, bare or as `{"now", "collateral"}`; a set of AMD's;
+    /// a bundle of such sets; or certificates and CRLs in PEM; or one of them in DER.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), InputError> {
         if bytes.len() > Input::MAX_LEN {
             return Err(InputError::TooLarge { size: bytes.len(), max: Input::MAX_LEN });
@@ -47,11 +48,23 @@ impl OfflineCollateral {
     }
 
     fn add_json(&mut self, json: &[u8]) -> Result<(), InputError> {
-        let set = Collateral::from_json(json).map_err(|e| InputError::Collateral(e.to_string()))?;
-        self.intel.push(set);
-        let dated: serde_json::Value =
-            serde_json::from_slice(json).map_err(|e| InputError::Collateral(e.to_string()))?;
-        self.now = self.now.or(dated["now"].as_u64().map(Timestamp));
+        let wrong = |e: &dyn std::fmt::Display| InputError::Collateral(e.to_string());
+        let value: serde_json::Value = serde_json::from_slice(json).map_err(|e| wrong(&e))?;
+        if let Some(sets) = value["sets"].as_array() {
+            for set in sets {
+                self.add_json(set["collateral"].to_string().as_bytes())?;
+            }
+            return Ok(());
+        }
+        if value["set"].is_string() {
+            let AmdSet { ask, crl, certificates, .. } = AmdSet::from_json(json).map_err(|e| wrong(&e))?;
+            self.certificates.extend(certificates);
+            self.certificates.push(ask);
+            self.crls.push(crl);
+            return Ok(());
+        }
+        self.intel.push(Collateral::from_json(json).map_err(|e| wrong(&e))?);
+        self.now = self.now.or(value["now"].as_u64().map(Timestamp));
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! What a file of evidence is.
 
-use crate::appraise::{ParsedQuote, parse, pem_certificates};
+use crate::appraise::{ParsedQuote, amd_root, parse, pem_certificates};
 use crate::certificate::{self, EvidenceForm};
-use crate::evidence::{EvidenceTag, Tee};
+use crate::evidence::{Evidence, EvidenceTag, Tee};
 use crate::quote::{Layout, QuoteError};
 use crate::{Reason, Timestamp};
 
@@ -73,6 +73,18 @@ impl Input {
         }
     }
 
+    /// The SEV-SNP report in it, genuine or simulated; `None` if it is something else. Nothing is checked.
+    pub fn snp_report(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Quote(quote) => amd_root(quote.tag, &quote.quote).map(|_| quote.quote.clone()),
+            Self::Certificate(certificate) => {
+                let (_, tagged) = certificate::locate_evidence(&certificate.der);
+                let evidence = Evidence::decode(&tagged?).ok()?;
+                amd_root(evidence.tag(), evidence.quote()).map(|_| evidence.quote().to_vec())
+            }
+        }
+    }
+
     fn pem(text: &str) -> Result<Self, InputError> {
         let mut ders = pem_certificates(text).map_err(|e| InputError::Certificate(e.to_string()))?.into_iter();
         let der = ders.next().ok_or_else(|| InputError::Certificate("no certificate in it".into()))?;
@@ -105,9 +117,7 @@ impl QuoteInput {
         let layout = Layout::read(tag, bytes).map_err(InputError::Quote)?;
         // `layout.len` is at most the length of what was read.
         let quote = bytes[..layout.len].to_vec();
-        let simulated = tag == EvidenceTag::IntelQuote
-            && ParsedQuote::parse(tag, &quote).is_err_and(|error| error.reason == Reason::Simulated);
-        let tag = if simulated { EvidenceTag::Simulated } else { tag };
+        let tag = if tag == EvidenceTag::IntelQuote { tag_of_intels(&quote) } else { tag };
         Ok(Self { tag, tee: layout.tee, padding: bytes.len() - layout.len, quote })
     }
 
@@ -120,6 +130,15 @@ impl CertificateInput {
     /// Where in it the evidence stands.
     pub fn form(&self) -> EvidenceForm {
         certificate::locate_evidence(&self.der).0
+    }
+}
+
+/// A quote without a tag is simulated if its certificates say so: who made them is checked afterwards.
+pub(super) fn tag_of_intels(quote: &[u8]) -> EvidenceTag {
+    let genuine = ParsedQuote::parse(EvidenceTag::IntelQuote, quote);
+    match genuine.is_err_and(|error| error.reason == Reason::Simulated) {
+        true => EvidenceTag::Simulated,
+        false => EvidenceTag::IntelQuote,
     }
 }
 

@@ -7,7 +7,7 @@ use x509_parser::prelude::X509Certificate;
 
 use super::{CertificateInput, Input, QuoteInput};
 use crate::appraise::snp::SnpReport;
-use crate::appraise::{ParsedQuote, parse};
+use crate::appraise::{ParsedQuote, amd_root, parse};
 use crate::attester::UserData;
 use crate::certificate::{EvidenceForm, locate_evidence, parse_interoperable, parse_legacy};
 use crate::evidence::{Claims, Endorsements, Evidence, EvidenceTag};
@@ -137,7 +137,7 @@ fn certification(quote: &Quote) -> (u16, &[u8]) {
 }
 
 fn quote_json(tag: EvidenceTag, bytes: &[u8]) -> Value {
-    if tag == EvidenceTag::SevSnp {
+    if amd_root(tag, bytes).is_some() {
         return SnpReport::parse(bytes).map_or_else(|error| json!({ "error": error.to_string() }), |r| snp_json(&r));
     }
     let quote = match Quote::parse(bytes) {
@@ -282,7 +282,7 @@ fn endorsements_json(endorsements: &Endorsements) -> Value {
             "pck_crl_bytes": set.pck_crl.len(),
             "root_ca_crl_bytes": set.root_ca_crl.len(),
         }),
-        Endorsements::SevSnp(chain) => {
+        Endorsements::SevSnp(chain) | Endorsements::SimulatedSnp(chain) => {
             let shown = |der: &[u8]| parse(der).map_or(Value::Null, |certificate| x509_json(&certificate));
             json!({ "vcek": shown(&chain.vcek), "ask": shown(&chain.ask) })
         }

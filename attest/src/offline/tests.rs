@@ -184,7 +184,7 @@ fn an_snp_certificate_that_brings_its_chain() {
     assert_eq!(error(&judge(&stale, &roots)), (Outcome::CouldNotTry, "expired"));
 
     let shown = inspect(&input);
-    assert_eq!(shown["endorsements"]["vcek"]["subject"], "CN=SEV-VCEK");
+    assert_eq!(shown["endorsements"]["vcek"]["subject"], "O=Simulated platform, not AMD, CN=SEV-VCEK");
     assert_eq!(shown["quote"]["signing_key"], json!(SigningKey::Vcek));
 
     // A bare report: with nothing beside it, with another chip's chain, with both.
@@ -246,6 +246,51 @@ fn real_samples() {
             assert_eq!(&shown[key], value, "{name}: {key}");
         }
     }
+}
+
+/// As enclave-tls writes them: RSA, the hash of the PKCS#1 key, X.509 "version 4", and a quote that is genuine for its
+/// (simulated) platform.
+#[test]
+fn a_legacy_certificate_of_enclave_tls() {
+    use crate::certificate::testing::{assemble, replace, with};
+    use rcgen::{PublicKeyData as _, SigningKey as _};
+    use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+    const QUOTE: &[u64] = &[1, 2, 840, 113741, 1337, 6];
+    const SHA256_WITH_RSA: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00";
+    let now = crate::certificate::testing::NOW;
+    let platform = Arc::new(SimPlatform::generate(now).unwrap());
+    let attester = SimAttester::new(&platform, SimSpec::sgx("a")).unwrap();
+    let rsa = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_3072).unwrap();
+    let version_4 = |hashed: &[u8]| {
+        let mut user_data = [0; 64];
+        user_data[..32].copy_from_slice(crate::Digest::of(hashed).as_bytes());
+        let der = with(&[(QUOTE, &attester.quote_over(&user_data).unwrap())]).self_signed(&rsa).unwrap().der().to_vec();
+        let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+        let mut tbs = certificate.tbs_certificate.as_ref().to_vec();
+        replace(&mut tbs, &[0xa0, 3, 2, 1, 2], &[0xa0, 3, 2, 1, 3]);
+        assemble(&tbs, SHA256_WITH_RSA, &rsa.sign(&tbs).unwrap())
+    };
+    let roots = TrustRoots::vendors().with_simulated(platform.root_der());
+    let mut collateral = OfflineCollateral::new();
+    collateral.add(&platform.collateral(Tee::Sgx).unwrap().to_json()).unwrap();
+    let judged = |der: &[u8], policy: &Policy| {
+        let pem = crate::sim::pem_chain(&[der]);
+        appraise(&Input::read(pem.as_bytes()).unwrap(), &collateral, &roots, policy, false, now)
+    };
+    let verdict = judged(&version_4(rsa.public_key_raw()), &allowing_simulated());
+    assert!(verdict.ok, "{verdict:?}");
+    assert_eq!((verdict.form, verdict.root), (json!("legacy-certificate"), Some(Root::Simulated)));
+    assert_eq!((verdict.tcb_status, verdict.claims), (Some(TcbStatus::UpToDate), None));
+    assert_eq!(verdict.binding.unwrap()["holds"], true);
+    assert!(verdict.reasons.iter().any(|reason| reason.contains("no claims")));
+    // For another key, for its other hash, and where nobody allows simulated evidence.
+    let verdict = judged(&version_4(b"another key"), &allowing_simulated());
+    assert_eq!(error(&verdict), (Outcome::Refused, "binding"));
+    let verdict = judged(&version_4(&rsa.subject_public_key_info()), &allowing_simulated());
+    assert_eq!(error(&verdict), (Outcome::Refused, "binding"));
+    let verdict = judged(&version_4(rsa.public_key_raw()), &Policy::genuine_only());
+    assert_eq!(error(&verdict), (Outcome::Refused, "simulated"));
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::input::tag_of_intels;
 use super::inspect::claims_json;
 use super::{CertificateInput, Input, OfflineCollateral, QuoteInput};
 use crate::appraise::snp::{self, Crl};
 use crate::appraise::{
     AppraisalError, Appraised, Appraiser, CodeIdentity, CollateralBook, ParsedQuote, Platform, Root, TcbStatus,
-    TrustRoots,
+    TrustRoots, amd_root,
 };
 use crate::attester::UserData;
 use crate::certificate::{CertificateError, EvidenceForm, parse_interoperable, parse_legacy};
@@ -159,7 +160,7 @@ impl Judge<'_> {
         let user_data = format!("{}{}", peer.key_hash, "00".repeat(32));
         verdict.binding =
             Some(json!({ "user_data": user_data, "expected": user_data, "holds": true, "key": peer.kid }));
-        self.judge(EvidenceTag::IntelQuote, &peer.quote, None, None, verdict)
+        self.judge(tag_of_intels(&peer.quote), &peer.quote, None, None, verdict)
     }
 
     fn judge(
@@ -171,8 +172,17 @@ impl Judge<'_> {
         verdict: &mut OfflineVerdict,
     ) -> Result<(), Failure> {
         let appraised = match tag {
+            EvidenceTag::SevSnp => match self.appraise_snp(Root::Amd, quote, endorsements) {
+                // A bare report has no tag: it may be one of the simulated platform that was named.
+                Err(failure) if evidence.is_none() && !self.roots.amd(Root::Simulated).is_empty() => {
+                    self.appraise_snp(Root::Simulated, quote, endorsements).map_err(|_| failure)?
+                }
+                judged => judged?,
+            },
+            EvidenceTag::Simulated if amd_root(tag, quote).is_some() => {
+                self.appraise_snp(Root::Simulated, quote, endorsements)?
+            }
             EvidenceTag::IntelQuote | EvidenceTag::Simulated => self.appraise_intel(tag, quote)?,
-            EvidenceTag::SevSnp => self.appraise_snp(quote, endorsements)?,
             EvidenceTag::Null => Appraiser::new(self.roots.clone(), Arc::default())
                 .appraise_quote(tag, quote, self.at)
                 .map_err(|e| refused(e.reason, &e))?,
@@ -214,14 +224,20 @@ impl Judge<'_> {
     }
 
     /// With the certificates of the files and those that came along; the first chain that fits decides.
-    fn appraise_snp(&self, report: &[u8], endorsements: Option<&Endorsements>) -> Result<Appraised, Failure> {
+    fn appraise_snp(
+        &self,
+        root: Root,
+        report: &[u8],
+        endorsements: Option<&Endorsements>,
+    ) -> Result<Appraised, Failure> {
+        let roots = self.roots.amd(root);
         let mut collateral = self.collateral.clone();
-        if let Some(Endorsements::SevSnp(endorsements)) = endorsements {
+        if let Some(Endorsements::SevSnp(endorsements) | Endorsements::SimulatedSnp(endorsements)) = endorsements {
             collateral.add_snp(endorsements);
         }
         let mut crls = Vec::new();
         for der in &collateral.crls {
-            let crl = Crl::verify(der, self.roots.amd(), self.at).map_err(|e| Failure {
+            let crl = Crl::verify(der, roots, self.at).map_err(|e| Failure {
                 outcome: Outcome::CouldNotTry,
                 reason: e.reason,
                 message: format!("the CRL is not usable: {e}"),
@@ -235,7 +251,7 @@ impl Judge<'_> {
         );
         for chain in collateral.snp_chains() {
             let crl = |product| crls.iter().find(|(of, _)| *of == product).map(|(_, crl)| crl.clone());
-            match snp::appraise(report, &chain, self.roots.amd(), crl, self.at) {
+            match snp::appraise(report, &chain, roots, crl, self.at) {
                 Ok(appraised) => return Ok(appraised),
                 // A chain of another chip says nothing of this one.
                 Err(error) if error.reason == Reason::Collateral && failure.outcome == Outcome::Refused => {}

@@ -9,10 +9,10 @@ use super::verify::same;
 use super::{
     Check, Downstream, Expects, Kind, LegacyPeer, Path, PathError, PathHop, PathInput, Record, Stage, Trailer,
 };
-use crate::appraise::{Appraise, Appraised};
-use crate::evidence::Evidence;
+use crate::appraise::{AppraisalError, Appraise, Appraised};
+use crate::evidence::{Endorsements, Evidence};
 use crate::policy::{Binding, CLOCK_SKEW, HopPlace, PathEnd, Policy, Verdict};
-use crate::{EvidenceDigest, KeyId, Timestamp};
+use crate::{EvidenceDigest, KeyId, Reason, Timestamp};
 
 /// A certificate may end this long after now at most, and [`CLOCK_SKEW`] more for the clocks.
 pub const MAX_CERTIFICATE_LIFE: Duration = Duration::from_secs(60 * 60);
@@ -56,7 +56,8 @@ impl Judge<'_> {
         same(hop, Check::Role, claims.chain_role.as_str(), record.role.as_str())?;
         let not_after = claims.not_after;
         self.not_after(position, not_after)?;
-        let (appraised, verdict) = self.appraise(position, last, &record.role, &evidence)?;
+        let sent = self.trailer.endorsements(record).map(|blob| &blob[..]);
+        let (appraised, verdict) = self.appraise(position, last, &record.role, &evidence, sent)?;
         self.binding_below(position, record)?;
         self.warm_below(position, record)?;
         let fresh = self.fresh(position, last, record, &evidence, &appraised)?;
@@ -79,7 +80,7 @@ impl Judge<'_> {
         if let Some(claims) = evidence.claims().hop() {
             self.not_after(position, claims.not_after)?;
         }
-        let (appraised, verdict) = self.appraise(position, true, &role, &evidence)?;
+        let (appraised, verdict) = self.appraise(position, true, &role, &evidence, None)?;
         Ok(LegacyPeer { kid: peer.key, leg: peer.leg, evidence: Arc::new(evidence), appraised, verdict })
     }
 
@@ -128,11 +129,11 @@ impl Judge<'_> {
         last: bool,
         role: &str,
         evidence: &Evidence,
+        sent: Option<&[u8]>,
     ) -> Result<(Arc<Appraised>, Verdict), PathError> {
         let now = self.input.now;
         let appraised = self
-            .appraiser
-            .appraise(evidence, now)
+            .appraise_with(evidence, sent)
             .map_err(|error| PathError::of_appraisal(position, Check::Appraisal, error))?;
         let place = HopPlace { position, last, role };
         let verdict = self
@@ -140,6 +141,22 @@ impl Judge<'_> {
             .admit(&place, &appraised, evidence.claims(), now)
             .map_err(|error| PathError::of_policy(Some(position), Check::Policy, error))?;
         Ok((appraised, verdict))
+    }
+
+    /// With what is at hand; where certificates are missing or have ended, with those that the hop sent along as well.
+    fn appraise_with(&self, evidence: &Evidence, sent: Option<&[u8]>) -> Result<Arc<Appraised>, AppraisalError> {
+        let now = self.input.now;
+        let refused = match self.appraiser.appraise(evidence, now) {
+            Err(error) if matches!(error.reason, Reason::Collateral | Reason::Expired) => error,
+            done => return done,
+        };
+        // What cannot be read helps nobody: it is refused as it would have been without.
+        let Some(sent) = sent.and_then(|sent| Endorsements::decode(sent).ok()) else { return Err(refused) };
+        if sent.tag() != evidence.tag() {
+            return Err(refused);
+        }
+        self.appraiser.learn_endorsements(evidence, &sent, now)?;
+        self.appraiser.appraise(evidence, now)
     }
 
     /// A hop may not have asked less of the path below than the verifier's policy does.

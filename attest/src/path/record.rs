@@ -60,6 +60,8 @@ pub struct Own {
     pub spki: Vec<u8>,
     pub evidence: EvidenceDigest,
     pub fresh: Option<FreshQuote>,
+    /// Names the blob of the certificate's endorsements, where nobody but the hop may have them: SEV-SNP's, in previews.
+    pub endorsements: Option<Digest>,
 }
 
 /// A quote made for this very record, shared with others through a Merkle tree.
@@ -263,11 +265,11 @@ impl Record {
 
 impl Own {
     fn encode(&self) -> Map {
-        Map::new().bytes(1, &self.spki).bytes(2, self.evidence.as_bytes()).optional(
-            3,
-            self.fresh.as_ref(),
-            |w, fresh| w.map(fresh.encode()),
-        )
+        Map::new()
+            .bytes(1, &self.spki)
+            .bytes(2, self.evidence.as_bytes())
+            .optional(3, self.fresh.as_ref(), |w, fresh| w.map(fresh.encode()))
+            .optional(4, self.endorsements.as_ref(), |w, digest| w.bytes(digest.as_bytes()))
     }
 
     fn decode(item: Item<'_>) -> Result<Self, FormError> {
@@ -276,6 +278,10 @@ impl Own {
             spki: fields.required(1, "SPKI")?.bytes("SPKI", MAX_SPKI)?.to_vec(),
             evidence: EvidenceDigest::from_bytes(fields.required(2, "evidence_digest")?.bytes32("evidence_digest")?),
             fresh: fields.optional(3).map(FreshQuote::decode).transpose()?,
+            endorsements: match fields.optional(4) {
+                Some(digest) => Some(Digest::from_bytes(digest.bytes32("endorsements_digest")?)),
+                None => None,
+            },
         };
         fields.finish()?;
         Ok(own)

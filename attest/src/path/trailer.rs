@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::open::VERSION;
 use super::signed::MAX_RECORD;
-use super::{Kind, RecordError, SignedRecord};
+use super::{Kind, Record, RecordError, SignedRecord};
 use crate::dcbor::{FormError, Item, Limits, Writer};
 use crate::{Digest, EvidenceDigest, Reason};
 
@@ -18,14 +18,26 @@ pub struct TrailerLimits {
     pub blob: usize,
     /// One set of collateral, in bytes; 0 refuses all.
     pub collateral: usize,
+    /// The endorsements of one hop, in bytes.
+    pub endorsements: usize,
 }
 
 impl TrailerLimits {
     /// The protocol's defaults: 8 hops, 256 KiB, evidence of 16 KiB, no collateral.
-    pub const DEFAULT: Self = Self { hops: 8, bytes: 256 * 1024, blob: 16 * 1024, collateral: 0 };
+    pub const DEFAULT: Self =
+        Self { hops: 8, bytes: 256 * 1024, blob: 16 * 1024, collateral: 0, endorsements: ENDORSEMENTS };
     /// The most that any configuration can ask for: 16 hops, 512 KiB with collateral of 128 KiB.
-    pub const MOST: Self = Self { hops: super::MAX_HOPS, bytes: 512 * 1024, blob: 16 * 1024, collateral: 128 * 1024 };
+    pub const MOST: Self = Self {
+        hops: super::MAX_HOPS,
+        bytes: 512 * 1024,
+        blob: 16 * 1024,
+        collateral: 128 * 1024,
+        endorsements: ENDORSEMENTS,
+    };
 }
+
+/// Two certificates of AMD's, about 1.5 KiB each.
+const ENDORSEMENTS: usize = 8 * 1024;
 
 impl Default for TrailerLimits {
     fn default() -> Self {
@@ -108,6 +120,11 @@ impl Trailer {
         self.blobs.get(&name.0)
     }
 
+    /// What a hop sent along with its evidence, if it did.
+    pub fn endorsements(&self, record: &Record) -> Option<&Arc<[u8]>> {
+        self.blobs.get(&record.own.endorsements?)
+    }
+
     /// All blobs with their names: a relaying hop keeps them in its cache.
     pub fn blobs(&self) -> impl Iterator<Item = (&Digest, &Arc<[u8]>)> {
         self.blobs.iter()
@@ -149,12 +166,15 @@ impl Trailer {
 
     fn read_blobs(&mut self, blobs: Item<'_>, limits: &TrailerLimits) -> Result<(), TrailerError> {
         let (evidence, collateral) = self.referenced();
+        let own = |record: &SignedRecord| record.record().own.endorsements;
+        let endorsements: BTreeSet<Digest> = self.records.iter().filter_map(own).collect();
         for (name, blob) in blobs.map("blobs", self.records.len() * BLOBS_PER_RECORD)? {
             let name = Digest::from_bytes(name.bytes32("blob name")?);
-            let limit = match (evidence.contains(&name), collateral.contains(&name)) {
-                (true, _) => limits.blob,
-                (false, true) => limits.collateral,
-                (false, false) => return Err(TrailerError::BlobUnreferenced { name }),
+            let limit = match name {
+                name if evidence.contains(&name) => limits.blob,
+                name if endorsements.contains(&name) => limits.endorsements,
+                name if collateral.contains(&name) => limits.collateral,
+                name => return Err(TrailerError::BlobUnreferenced { name }),
             };
             self.insert(name, blob.bytes("blob", usize::MAX)?, limit)?;
         }
@@ -198,8 +218,8 @@ impl Trailer {
     }
 }
 
-/// Evidence of the hop, a fresh quote, what it saw of its peer, and collateral.
-const BLOBS_PER_RECORD: usize = 4;
+/// Evidence of the hop, its endorsements, a fresh quote, what it saw of its peer, and collateral.
+const BLOBS_PER_RECORD: usize = 5;
 
 fn read_records(records: Item<'_>, limits: &TrailerLimits) -> Result<Vec<SignedRecord>, TrailerError> {
     let most = limits.hops.min(super::MAX_HOPS);

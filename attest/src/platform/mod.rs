@@ -22,6 +22,7 @@ mod options;
 mod qgs;
 pub mod sgx;
 pub mod sim;
+mod sim_amd;
 pub mod snp;
 mod snp_certificates;
 mod sys;

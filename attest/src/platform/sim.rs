@@ -15,10 +15,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::sim_amd;
 use crate::Timestamp;
 use crate::appraise::{AppraisalError, Collateral, CollateralId, pem_certificates};
 use crate::evidence::Tee;
-use crate::sim::{Authority, AuthorityName, SimError, SimKey, SimKeys, SimPlatform, SimPublic, pem_chain};
+use crate::sim::{Authority, AuthorityName, SimAmd, SimError, SimKey, SimKeys, SimPlatform, SimPublic, pem_chain};
 
 impl SimPlatform {
     /// Writes the platform into a folder that does not exist yet, all of it or nothing.
@@ -55,7 +56,8 @@ impl SimPlatform {
         let sgx = read_collateral(&folder.join(COLLATERAL_SGX), Tee::Sgx, &root_der, now)?;
         let tdx = read_collateral(&folder.join(COLLATERAL_TDX), Tee::Tdx, &root_der, now)?;
         let keys = if folder.join(KEYS).exists() { Some(read_keys(folder, &root_der)?) } else { None };
-        Ok(Self { public: SimPublic { root_der, sgx, tdx }, keys })
+        let amd = sim_amd::load(folder, now)?;
+        Ok(Self { public: SimPublic { root_der, sgx, tdx }, keys, amd })
     }
 
     /// The root of trust alone, for a verifier whose collateral comes from elsewhere: `root.pem` is all that it needs.
@@ -69,7 +71,7 @@ impl SimPlatform {
     /// The platform in a folder, made first if the folder is not there.
     pub fn load_or_create(folder: &Path, now: Timestamp) -> Result<Self, SimFolderError> {
         if !folder.join(ROOT).exists() {
-            match Self::generate(now)?.save(folder) {
+            match Self::generate(now)?.with_amd(now)?.save(folder) {
                 // Another process was faster, or the folder holds something else: loading says which.
                 Ok(()) | Err(SimFolderError::Exists { .. }) => {}
                 Err(error) => return Err(error),
@@ -82,7 +84,14 @@ impl SimPlatform {
     pub fn renew_folder(folder: &Path, now: Timestamp) -> Result<Self, SimFolderError> {
         let root_der = read_certificate(&folder.join(ROOT))?;
         let keys = read_keys(folder, &root_der)?;
-        let platform = Self::from_keys(keys, now)?;
+        let amd = match sim_amd::load_keys(folder)? {
+            Some(keys) => Some(SimAmd::from_keys(keys, now)?),
+            None => None,
+        };
+        let platform = Self { amd, ..Self::from_keys(keys, now)? };
+        if let Some(amd) = &platform.amd {
+            sim_amd::renew(amd, folder)?;
+        }
         for (file, collateral) in [(COLLATERAL_SGX, &platform.public.sgx), (COLLATERAL_TDX, &platform.public.tdx)] {
             replace(&folder.join(file), &collateral.to_json())?;
         }
@@ -94,6 +103,9 @@ impl SimPlatform {
         write(&folder.join(COLLATERAL_SGX), &self.public.sgx.to_json(), PUBLIC)?;
         write(&folder.join(COLLATERAL_TDX), &self.public.tdx.to_json(), PUBLIC)?;
         write(&folder.join(ROOT), pem_chain(&[&self.public.root_der]).as_bytes(), PUBLIC)?;
+        if let Some(amd) = &self.amd {
+            sim_amd::store(amd, folder)?;
+        }
         let Some(keys) = &self.keys else { return Ok(()) };
         write(&folder.join(PCK_CA), pem_chain(&[&keys.pck_ca.der]).as_bytes(), PUBLIC)?;
         write(&folder.join(TCB_SIGNER), pem_chain(&[&keys.tcb_signer.der]).as_bytes(), PUBLIC)?;
@@ -103,6 +115,9 @@ impl SimPlatform {
             [(ROOT, &keys.root.key), (PCK_CA, &keys.pck_ca.key), (TCB_SIGNER, &keys.tcb_signer.key), (PCK, &keys.pck)]
         {
             write(&private.join(file), key.to_pem().as_bytes(), PRIVATE)?;
+        }
+        if let Some(amd) = &self.amd {
+            sim_amd::store_keys(amd, &private)?;
         }
         Ok(())
     }
@@ -114,10 +129,10 @@ const COLLATERAL_TDX: &str = "collateral-tdx.json";
 const PCK_CA: &str = "pck-ca.pem";
 const TCB_SIGNER: &str = "tcb-signer.pem";
 const PCK: &str = "pck.pem";
-const KEYS: &str = "keys";
+pub(super) const KEYS: &str = "keys";
 
-const PUBLIC: u32 = 0o644;
-const PRIVATE: u32 = 0o600;
+pub(super) const PUBLIC: u32 = 0o644;
+pub(super) const PRIVATE: u32 = 0o600;
 
 /// No file of a platform is larger; what is was not written by this program.
 const MAX_FILE: u64 = 256 * 1024;
@@ -149,7 +164,7 @@ fn read_key(path: &Path) -> Result<SimKey, SimFolderError> {
     })
 }
 
-fn read_certificate(path: &Path) -> Result<Vec<u8>, SimFolderError> {
+pub(super) fn read_certificate(path: &Path) -> Result<Vec<u8>, SimFolderError> {
     let content = |found: String| SimFolderError::Content { path: path.into(), found, remedy: GENERATE };
     let mut certificates = pem_certificates(&read(path)?).map_err(|error| content(error.to_string()))?;
     match (certificates.pop(), certificates.is_empty()) {
@@ -175,7 +190,7 @@ fn read_collateral(path: &Path, tee: Tee, root_der: &[u8], now: Timestamp) -> Re
     Ok(collateral)
 }
 
-fn read(path: &Path) -> Result<String, SimFolderError> {
+pub(super) fn read(path: &Path) -> Result<String, SimFolderError> {
     let size = fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => SimFolderError::NoFile { path: path.into() },
         _ => io_error("reading", path)(error),
@@ -188,13 +203,13 @@ fn read(path: &Path) -> Result<String, SimFolderError> {
 }
 
 /// Writes a new file; one that is there is an error.
-fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), SimFolderError> {
+pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), SimFolderError> {
     let open = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     open.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all())).map_err(io_error("writing", path))
 }
 
 /// Replaces a file in one step: who reads it meanwhile sees the old one or the new one.
-fn replace(path: &Path, content: &[u8]) -> Result<(), SimFolderError> {
+pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), SimFolderError> {
     let draft = path.with_extension(format!("{}.tmp", unique()?));
     let replaced = write(&draft, content, PUBLIC)
         .and_then(|()| fs::rename(&draft, path).map_err(io_error("renaming the new file to", path)));
@@ -216,7 +231,7 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SimFo
     move |source| SimFolderError::Io { doing, path, source }
 }
 
-const GENERATE: &str = "remove the folder and generate the platform anew";
+pub(super) const GENERATE: &str = "remove the folder and generate the platform anew";
 
 /// What is wrong with a platform's folder, and what helps.
 #[derive(Debug, thiserror::Error)]
@@ -255,6 +270,36 @@ mod tests {
     use crate::sim::{COLLATERAL_VALIDITY, SimAttester, SimSpec};
 
     const NOW: Timestamp = Timestamp(1_800_000_000);
+
+    #[test]
+    fn sev_snp_comes_back_and_is_renewed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("platform");
+        let platform = SimPlatform::load_or_create(&folder, NOW).unwrap();
+        let amd = platform.amd().unwrap();
+        let again = SimPlatform::load(&folder, NOW).unwrap();
+        assert_eq!((again.amd().unwrap().root(), again.amd().unwrap().set()), (amd.root(), amd.set()));
+        assert_eq!(SimPlatform::load_amd_root(&folder).unwrap().as_ref(), Some(amd.root()));
+        let chip = platform.chip_id("a");
+        again.amd().unwrap().vcek(&chip, [0; 8], NOW).unwrap();
+
+        let later = NOW.plus(COLLATERAL_VALIDITY);
+        SimPlatform::load(&folder, later).unwrap_err();
+        SimPlatform::renew_folder(&folder, later).unwrap();
+        let renewed = SimPlatform::load(&folder, later).unwrap();
+        let (old, new) = (amd.set(), renewed.amd().unwrap().set());
+        assert_ne!(old.crl, new.crl);
+        // What was made before stands under the root that is there now.
+        let vcek = amd.vcek(&chip, [0; 8], NOW).unwrap();
+        let set = crate::appraise::snp::AmdSet { certificates: vec![vcek], ..new.clone() };
+        set.verify(&[renewed.amd().unwrap().root().clone()], later).unwrap();
+
+        fs::remove_dir_all(folder.join(KEYS)).unwrap();
+        let copy = SimPlatform::load(&folder, later).unwrap();
+        assert!(matches!(copy.amd().unwrap().vcek(&chip, [0; 8], NOW), Err(SimError::NoKeys)));
+        fs::remove_file(folder.join("ark.pem")).unwrap();
+        assert!(SimPlatform::load(&folder, later).unwrap().amd().is_none());
+    }
 
     fn saved() -> (tempfile::TempDir, PathBuf, SimPlatform) {
         let temporary = tempfile::tempdir().unwrap();

@@ -7,15 +7,16 @@
 use crate::appraise::pem_certificates;
 use crate::evidence::{Endorsements, SnpEndorsements};
 
-/// The certificates that belong to `report`. `None` if the host has none or not both, or if the table cannot be read:
-/// endorsements spare a peer a download, and a host must not be able to stop a guest with bad ones.
+/// The certificates that belong to `report`. `None` if the host has not that of the key, or if the table cannot be read:
+/// endorsements spare a peer a download, and a host must not be able to stop a guest with bad ones. A cloud may hand out
+/// its VLEK alone: nobody else has it, and everybody can fetch what is above it.
 pub(super) fn endorsements(report: &[u8], table: &[u8]) -> Option<Endorsements> {
     let signer = match signing_key(report)? {
         SigningKey::Vcek => VCEK,
         SigningKey::Vlek => VLEK,
     };
-    let (vcek, ask) = (find(table, signer)?, find(table, ASK)?);
-    let endorsements = Endorsements::SevSnp(SnpEndorsements { vcek: der(vcek)?, ask: der(ask)? });
+    let ask = find(table, ASK).and_then(der).unwrap_or_default();
+    let endorsements = Endorsements::SevSnp(SnpEndorsements { vcek: der(find(table, signer)?)?, ask });
     (endorsements.encode().len() <= Endorsements::MAX_LEN).then_some(endorsements)
 }
 
@@ -127,15 +128,20 @@ pub(super) mod tests {
         let report = testing::snp(&[0; 64]);
         let good = table(&[("VCEK", b"vcek"), ("ASK", b"ask")]);
         assert_eq!(endorsements(&report, &good), found(b"vcek", b"ask"));
-        assert_eq!(endorsements(&report, &good[..good.len() - 1]), None, "it points behind its end");
-        assert_eq!(endorsements(&report, &table(&[("VCEK", b"vcek")])), None, "no ASK");
+        assert_eq!(
+            endorsements(&report, &good[..good.len() - 1]),
+            found(b"vcek", b""),
+            "the ASK points behind its end"
+        );
+        assert_eq!(endorsements(&report, &table(&[("VCEK", b"vcek")])), found(b"vcek", b""), "no ASK");
+        assert_eq!(endorsements(&report, &table(&[("ASK", b"ask")])), None, "no VCEK");
         assert_eq!(endorsements(&report, &table(&[("VCEK", b""), ("ASK", b"ask")])), None, "an empty certificate");
         assert_eq!(endorsements(&report, b""), None);
         let large = vec![1; Endorsements::MAX_LEN];
         assert_eq!(endorsements(&report, &table(&[("VCEK", &large), ("ASK", b"ask")])), None, "too large to carry");
         let mut overflow = good;
         overflow[16..24].fill(0xff);
-        assert_eq!(endorsements(&report, &overflow), None);
+        assert_eq!(endorsements(&report, &overflow), None, "the VCEK is nowhere");
     }
 
     proptest! {

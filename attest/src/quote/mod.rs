@@ -25,6 +25,7 @@ pub struct Layout {
 impl Layout {
     pub fn read(tag: EvidenceTag, quote: &[u8]) -> Result<Self, QuoteError> {
         match tag {
+            EvidenceTag::Simulated if is_snp_report(quote) => sev_snp(quote),
             EvidenceTag::IntelQuote | EvidenceTag::Simulated => intel(quote),
             EvidenceTag::SevSnp => sev_snp(quote),
             EvidenceTag::Null => Err(QuoteError::NoQuote),
@@ -115,6 +116,11 @@ fn sev_snp(report: &[u8]) -> Result<Layout, QuoteError> {
     }
     bytes_at(report, 0, SNP_REPORT_LEN)?;
     Ok(Layout { tee: Tee::SevSnp, version, user_data: SNP_USER_DATA, len: SNP_REPORT_LEN })
+}
+
+/// An SEV-SNP report has its version in 32 bits; a quote of Intel's has the kind of its key, which is never 0, behind 16.
+pub(crate) fn is_snp_report(bytes: &[u8]) -> bool {
+    matches!(bytes, [2..=5, 0, 0, 0, ..])
 }
 
 fn array_at<const N: usize>(bytes: &[u8], offset: usize) -> Result<[u8; N], QuoteError> {

@@ -4,6 +4,7 @@
 //! would hand out, so the whole production appraisal runs on them; its root, its evidence tag and its name in
 //! verdicts are its own, and nothing accepts it unless told. Pure: [`crate::platform::sim`] keeps it on disk.
 
+pub(crate) mod amd;
 mod attester;
 mod collateral;
 mod pck;
@@ -11,13 +12,14 @@ mod pki;
 mod quote;
 mod spec;
 
+pub use amd::{SimAmd, SimSnpAttester, SimSnpSpec};
 pub use attester::SimAttester;
 pub use collateral::CollateralSpec;
 pub use spec::{QuoteFormat, SimSpec, TcbChoice};
 
 use std::time::Duration;
 
-pub(crate) use pki::{Authority, AuthorityName, ORGANIZATION, SimKey, pem_chain};
+pub(crate) use pki::{Authority, AuthorityName, ORGANIZATION, SimKey, pem, pem_chain};
 
 use crate::appraise::{AppraisalError, Collateral};
 use crate::evidence::Tee;
@@ -39,6 +41,8 @@ const BACKDATE: Duration = Duration::from_secs(3600);
 pub struct SimPlatform {
     pub(crate) public: SimPublic,
     pub(crate) keys: Option<SimKeys>,
+    /// For SEV-SNP. Platforms made before there was any, and those of most tests, have none.
+    pub(crate) amd: Option<SimAmd>,
 }
 
 /// What a verifier needs, and all it needs.
@@ -71,7 +75,21 @@ impl SimPlatform {
 
     /// The same platform (root, keys) with collateral that begins now. Needs the keys.
     pub fn renew(self, now: Timestamp) -> Result<Self, SimError> {
-        Self::from_keys(self.keys.ok_or(SimError::NoKeys)?, now)
+        let amd = self.amd.map(|amd| amd.renew(now)).transpose()?;
+        Ok(Self { amd, ..Self::from_keys(self.keys.ok_or(SimError::NoKeys)?, now)? })
+    }
+
+    /// The same platform, able to simulate SEV-SNP as well. Its keys take a fifth of a second or so to make.
+    pub fn with_amd(self, now: Timestamp) -> Result<Self, SimError> {
+        match self.amd {
+            Some(_) => Ok(self),
+            None => Ok(Self { amd: Some(SimAmd::generate(now)?), ..self }),
+        }
+    }
+
+    /// What stands for AMD in it.
+    pub fn amd(&self) -> Option<&SimAmd> {
+        self.amd.as_ref()
     }
 
     pub(crate) fn from_keys(keys: SimKeys, now: Timestamp) -> Result<Self, SimError> {
@@ -80,7 +98,7 @@ impl SimPlatform {
             sgx: keys.collateral(&CollateralSpec::at(Tee::Sgx, now))?,
             tdx: keys.collateral(&CollateralSpec::at(Tee::Tdx, now))?,
         };
-        Ok(Self { public, keys: Some(keys) })
+        Ok(Self { public, keys: Some(keys), amd: None })
     }
 
     /// The root of trust, to be handed to [`crate::appraise::TrustRoots::with_simulated`].
@@ -144,6 +162,8 @@ pub enum SimError {
     NoKeys,
     #[error("a simulated platform has no {0:?} to offer; use SGX or TDX")]
     Tee(Tee),
+    #[error("this simulated platform has no SEV-SNP; make it anew (`inclavared sim init DIR`)")]
+    NoAmd,
     #[error("a {format} quote cannot have TCB status {status}; {remedy}")]
     Status { format: &'static str, status: String, remedy: &'static str },
     #[error("{field} {what}")]

@@ -178,7 +178,7 @@ pub(crate) fn pem_chain(ders: &[&[u8]]) -> String {
     ders.iter().map(|der| pem("CERTIFICATE", der)).collect()
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     const LINE: usize = 64;
     let base64 = BASE64.encode(der);
     let mut text = format!("-----BEGIN {label}-----\n");

@@ -38,6 +38,7 @@ pub(crate) struct ChainHop {
     pub(crate) key: Arc<HopKey>,
     pub(crate) role: String,
     pub(crate) evidence: Evidence,
+    pub(crate) endorsements: Option<Arc<[u8]>>,
     pub(crate) leg: LegId,
     /// The payload of the OPEN that reached it.
     pub(crate) open: Vec<u8>,
@@ -81,8 +82,9 @@ impl Chain {
                 no_warm_legs: false,
             };
             let leg = LegId(Digest::of(&[&open.encode()[..], key.spki()].concat()));
-            let attester = attester.clone();
-            chain.hops.push(ChainHop { key, role: role.to_owned(), evidence, leg, open: open.encode(), attester });
+            let (role, open, attester) = (role.to_owned(), open.encode(), attester.clone());
+            let endorsements = issued.snp_endorsements().cloned();
+            chain.hops.push(ChainHop { key, role, evidence, endorsements, leg, open, attester });
         }
         chain
     }
@@ -128,11 +130,12 @@ impl Chain {
             let mut record = self.record(i, stage(i), seq, below.as_ref().map(|trailer| &trailer.records()[0]));
             spoil(i as u8 + 1, &mut record);
             let record = record.sign(&hop.key).unwrap();
-            let blob: Arc<[u8]> = hop.evidence.blob().into();
+            let sent = hop.endorsements.clone().filter(|_| record.record().own.endorsements.is_some());
+            let blobs = [Arc::from(hop.evidence.blob())].into_iter().chain(sent);
             below = Some(match below {
-                None => Trailer::new(record, [blob]),
+                None => Trailer::new(record, blobs),
                 Some(mut trailer) => {
-                    trailer.prepend(record, [blob]);
+                    trailer.prepend(record, blobs);
                     trailer
                 }
             });
@@ -156,6 +159,8 @@ impl Chain {
             },
             _ => self.end.clone(),
         };
+        let sent = hop.endorsements.as_ref().filter(|_| stage == Stage::Preview);
+        let endorsements = sent.map(|sent| Digest::of(sent));
         Record {
             stage,
             role: hop.role.clone(),
@@ -163,7 +168,7 @@ impl Chain {
             depth: (self.hops.len() - i - 1) as u8,
             seq,
             iat_ms: self.now.0 * 1000,
-            own: Own { spki: hop.key.spki().to_vec(), evidence: hop.evidence.digest(), fresh: None },
+            own: Own { spki: hop.key.spki().to_vec(), evidence: hop.evidence.digest(), fresh: None, endorsements },
             upstream: Upstream {
                 leg: hop.leg,
                 peer,

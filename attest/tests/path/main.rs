@@ -10,5 +10,6 @@ mod forward;
 mod later;
 mod preview;
 mod records;
+mod sev_snp;
 mod vectors;
 mod world;

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use inclavared_attest::appraise::{Appraiser, CollateralBook, Root, TrustRoots};
 use inclavared_attest::evidence::{HopClaims, SnpEndorsements, Tee};
 use inclavared_attest::hop_key::HopKey;
-use inclavared_attest::sim::{SimAttester, SimPlatform, SimSpec};
+use inclavared_attest::sim::{CollateralSpec, SimAttester, SimPlatform, SimSpec};
 use inclavared_attest::{ConfigDigest, PolicyDigest, certificate};
 
 use super::*;
@@ -98,4 +98,81 @@ fn what_a_peer_sends_is_learnt_where_it_is_needed() {
     assert_eq!(appraise_with(&appraiser, &evidence, Some(&sent()), NOW).unwrap_err().reason, Reason::Simulated);
     assert_eq!(appraiser.learn_endorsements(&evidence, &sent(), NOW).unwrap_err().reason, Reason::Simulated);
     assert_eq!(counts(&appraiser), (0, 0));
+}
+
+/// Takes its time, says what it is told to, and counts.
+struct Slow {
+    appraiser: Appraiser,
+    refuses: Option<Reason>,
+    appraised: AtomicUsize,
+}
+
+impl Appraise for Slow {
+    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+        self.appraised.fetch_add(1, Ordering::SeqCst);
+        std::thread::park_timeout(Duration::from_millis(50));
+        match self.refuses {
+            Some(reason) => Err(error(reason, "appraisal")),
+            None => self.appraiser.appraise(evidence, now),
+        }
+    }
+}
+
+fn slow(platform: &SimPlatform, refuses: Option<Reason>) -> RememberingAppraiser<Slow> {
+    let book = Arc::new(CollateralBook::new());
+    book.insert(Root::Simulated, Arc::new(platform.collateral(Tee::Sgx).unwrap().clone())).unwrap();
+    let roots = TrustRoots::intel().with_simulated(platform.root_der());
+    let appraiser = Appraiser::new(roots, Arc::clone(&book));
+    RememberingAppraiser::new(Slow { appraiser, refuses, appraised: AtomicUsize::new(0) }, book)
+}
+
+fn appraised(appraiser: &RememberingAppraiser<Slow>) -> usize {
+    appraiser.appraiser.appraised.load(Ordering::SeqCst)
+}
+
+#[test]
+fn many_who_ask_at_once_are_one_appraisal() {
+    let platform = Arc::new(SimPlatform::generate(NOW).unwrap());
+    let (appraiser, evidence) = (slow(&platform, None), evidence(&platform));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| appraiser.appraise(&evidence, NOW).unwrap());
+        }
+    });
+    let counters = appraiser.counters();
+    assert_eq!((appraised(&appraiser), counters.misses.get(), counters.hits.get()), (1, 1, 7));
+    assert_eq!((counters.size(), counters.evictions.get()), (1, 0));
+
+    // Other collateral for the same model: what rested on the old is let go of.
+    let later = CollateralSpec::at(Tee::Sgx, NOW.plus(Duration::from_secs(5)));
+    let newer = Arc::new(platform.collateral_with(&later).unwrap());
+    appraiser.book().insert(Root::Simulated, newer).unwrap();
+    appraiser.appraise(&evidence, NOW).unwrap();
+    assert_eq!((appraised(&appraiser), counters.evictions.get(), counters.size()), (2, 1, 1));
+    // And it ends by itself.
+    let end = NOW.plus(Duration::from_secs(601));
+    appraiser.appraise(&evidence, end).unwrap();
+    assert_eq!((appraised(&appraiser), counters.evictions.get()), (3, 2));
+}
+
+#[test]
+fn refusals_are_remembered_for_a_moment_and_never_for_want_of_collateral() {
+    let platform = Arc::new(SimPlatform::generate(NOW).unwrap());
+    let evidence = evidence(&platform);
+    for (reason, asked) in
+        [(Reason::QuoteSignature, 1), (Reason::Debug, 1), (Reason::Collateral, 3), (Reason::Expired, 3)]
+    {
+        let appraiser = slow(&platform, Some(reason));
+        for _ in 0..3 {
+            assert_eq!(appraiser.appraise(&evidence, NOW).unwrap_err().reason, reason);
+        }
+        assert_eq!(appraised(&appraiser), asked, "{reason:?}");
+        assert_eq!(appraiser.counters().refused(reason), asked as u64);
+        assert!(appraiser.recall(&evidence.digest(), NOW).is_none());
+        // Under other collateral it may be another verdict.
+        let later = CollateralSpec::at(Tee::Sgx, NOW.plus(Duration::from_secs(5)));
+        appraiser.book().insert(Root::Simulated, Arc::new(platform.collateral_with(&later).unwrap())).unwrap();
+        appraiser.appraise(&evidence, NOW).unwrap_err();
+        assert_eq!(appraised(&appraiser), asked + 1, "{reason:?}");
+    }
 }

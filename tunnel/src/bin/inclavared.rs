@@ -45,6 +45,9 @@ fn run(config: Config) -> anyhow::Result<()> {
     for (route, address) in process.addresses() {
         tracing::info!(route, %address, "listening");
     }
+    if let Some(address) = process.admin() {
+        tracing::info!(route = "admin", address = %format_args!("http://{address}"), "listening");
+    }
     end.wait();
     tracing::info!("draining: no new connections");
     process.shutdown(|| end.at_once());

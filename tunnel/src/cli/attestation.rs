@@ -30,6 +30,9 @@ pub(super) struct AttestationArgs {
     /// Asked for collateral [default: as QCNL says, or Intel]
     #[arg(long, value_name = "URL")]
     collateral_service: Vec<String>,
+    /// Asked for AMD's certificates [default: AMD's key service]
+    #[arg(long, value_name = "URL")]
+    amd_service: Vec<String>,
     /// Collateral in a file, where no service is reached
     #[arg(long, value_name = "FILE")]
     collateral_bundle: Option<PathBuf>,
@@ -50,7 +53,7 @@ struct SimArgs {
     /// Stands for the code: measurements are derived from it
     #[arg(long, value_name = "WORD")]
     sim_label: Option<String>,
-    /// sgx or tdx [default: sgx]
+    /// sgx, tdx or snp [default: sgx]
     #[arg(long, value_name = "TEE")]
     sim_tee: Option<String>,
     /// 64 hexadecimal digits
@@ -80,6 +83,9 @@ struct SimArgs {
     /// A debug enclave or TD
     #[arg(long)]
     sim_debug: bool,
+    /// Of snp: the host hands out no certificates
+    #[arg(long)]
+    sim_no_certificates: bool,
 }
 
 /// What the flags mean.
@@ -129,7 +135,10 @@ impl AttestationArgs {
     fn collateral(&self, mistakes: &mut Mistakes) -> CollateralOptions {
         let services = read_services("--collateral-service", &self.collateral_service, mistakes);
         let services = (!services.is_empty()).then_some(services);
-        CollateralOptions { services, bundle: self.collateral_bundle.clone(), ..CollateralOptions::default() }
+        let amd_services = read_amd_services("--amd-service", &self.amd_service, mistakes);
+        let amd_services = (!amd_services.is_empty()).then_some(amd_services);
+        let bundle = self.collateral_bundle.clone();
+        CollateralOptions { services, amd_services, bundle, ..CollateralOptions::default() }
     }
 
     /// The flags that decide something and were typed: a configuration file says all of that itself.
@@ -140,6 +149,7 @@ impl AttestationArgs {
             ("--policy", self.policy.is_some()),
             ("--platform", self.platform.is_some()),
             ("--collateral-service", !self.collateral_service.is_empty()),
+            ("--amd-service", !self.amd_service.is_empty()),
             ("--collateral-bundle", self.collateral_bundle.is_some()),
         ];
         flags.into_iter().filter_map(|(flag, typed)| typed.then_some(flag)).chain(self.sim.typed()).collect()
@@ -160,16 +170,19 @@ impl SimArgs {
             ("--sim-tcb", self.sim_tcb.is_some()),
             ("--sim-machine", self.sim_machine.is_some()),
             ("--sim-debug", self.sim_debug),
+            ("--sim-no-certificates", self.sim_no_certificates),
         ];
         flags.into_iter().filter_map(|(flag, typed)| typed.then_some(flag)).collect()
     }
 
     fn settings(&self, mistakes: &mut Mistakes) -> SimSettings {
         let mut sim = SimSettings { label: self.sim_label.clone(), debug: self.sim_debug, ..SimSettings::default() };
+        sim.certificates = !self.sim_no_certificates;
         match self.sim_tee.as_deref() {
             None | Some("sgx") => (),
             Some("tdx") => sim.tee = Tee::Tdx,
-            Some(other) => mistakes.add("--sim-tee", format!("`{other}` is not simulated"), "write sgx or tdx"),
+            Some("snp") => sim.tee = Tee::SevSnp,
+            Some(other) => mistakes.add("--sim-tee", format!("`{other}` is not simulated"), "write sgx, tdx or snp"),
         }
         sim.mrenclave = read_hex("--sim-mrenclave", self.sim_mrenclave.as_deref(), mistakes);
         sim.mrsigner = read_hex("--sim-mrsigner", self.sim_mrsigner.as_deref(), mistakes);
@@ -184,11 +197,18 @@ impl SimArgs {
         }
         sim.machine = self.sim_machine.clone().unwrap_or(sim.machine);
         let unused: &[&str] = match sim.tee {
-            Tee::Tdx => &["--sim-mrenclave", "--sim-mrsigner", "--sim-isvprodid", "--sim-isvsvn"],
-            _ => &["--sim-mrtd"],
+            Tee::Tdx => {
+                &["--sim-mrenclave", "--sim-mrsigner", "--sim-isvprodid", "--sim-isvsvn", "--sim-no-certificates"]
+            }
+            Tee::SevSnp => &["--sim-mrenclave", "--sim-mrsigner", "--sim-isvprodid", "--sim-isvsvn", "--sim-mrtd"],
+            _ => &["--sim-mrtd", "--sim-no-certificates"],
         };
         for flag in self.typed().iter().filter(|flag| unused.contains(flag)) {
-            let other = if sim.tee == Tee::Tdx { "tdx" } else { "sgx" };
+            let other = match sim.tee {
+                Tee::Tdx => "tdx",
+                Tee::SevSnp => "snp",
+                _ => "sgx",
+            };
             mistakes.add(flag, format!("a simulated {other} has no such value"), "leave it out, or change `--sim-tee`");
         }
         sim
@@ -228,6 +248,16 @@ fn read_field(text: &str, tee: Tee, mistakes: &mut Mistakes) -> Option<(Field, F
 pub(super) fn read_services(flag: &str, urls: &[String], mistakes: &mut Mistakes) -> Vec<String> {
     for url in urls {
         if let Err(error) = Endpoint::parse(url) {
+            mistakes.add(flag, error.to_string(), "");
+        }
+    }
+    urls.to_vec()
+}
+
+/// URLs of services with AMD's interface.
+pub(super) fn read_amd_services(flag: &str, urls: &[String], mistakes: &mut Mistakes) -> Vec<String> {
+    for url in urls {
+        if let Err(error) = Endpoint::parse_amd(url) {
             mistakes.add(flag, error.to_string(), "");
         }
     }

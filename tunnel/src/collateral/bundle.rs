@@ -5,23 +5,32 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use inclavared_attest::Timestamp;
-use inclavared_attest::appraise::{AppraisalError, Collateral, CollateralId, Root, TrustRoots};
+use inclavared_attest::appraise::snp::AmdSet;
+use inclavared_attest::appraise::{AppraisalError, Collateral, Root, TrustRoots};
 use serde_json::value::RawValue;
 
-use super::disk;
+use super::{SetId, disk};
 
 /// Whole sets with the name of the root of each. What was read is believed only after [`Bundle::verify`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bundle {
     created: Timestamp,
     sets: Vec<(Root, Arc<Collateral>)>,
+    /// AMD's, which have another form.
+    amd: Vec<(Root, AmdSet)>,
 }
 
 impl Bundle {
     /// In an order of its own, so that the same sets make the same file.
     pub fn new(created: Timestamp, mut sets: Vec<(Root, Arc<Collateral>)>) -> Self {
         sets.sort_by_key(|(root, set)| (root_name(*root), set.id().to_string()));
-        Self { created, sets }
+        Self { created, sets, amd: Vec::new() }
+    }
+
+    /// Besides, sets of AMD's.
+    pub fn with_amd(self, mut amd: Vec<(Root, AmdSet)>) -> Self {
+        amd.sort_by_key(|(root, set)| (root_name(*root), set.id));
+        Self { amd, ..self }
     }
 
     pub fn parse(json: &[u8]) -> Result<Self, BundleError> {
@@ -34,21 +43,31 @@ impl Bundle {
             return Err(BundleError::Form(format!("{} sets, more than {MAX_SETS}", file.sets.len())));
         }
         let created = file.created.parse().map_err(BundleError::Form)?;
-        let sets = file.sets.into_iter().enumerate().map(|(i, set)| {
-            let refused = |source| BundleError::Set { number: i + 1, id: None, source };
+        let (mut sets, mut amd) = (Vec::new(), Vec::new());
+        for (i, set) in file.sets.into_iter().enumerate() {
+            let number = i + 1;
+            let refused = |source| BundleError::Set { number, id: None, source };
             let root = match set.root.as_str() {
                 "intel" => Root::Intel,
+                "amd" => Root::Amd,
                 "simulated" => Root::Simulated,
-                other => return Err(BundleError::Form(format!("set {}: no root is called `{other}`", i + 1))),
+                other => return Err(BundleError::Form(format!("set {number}: no root is called `{other}`"))),
             };
-            Ok((root, Arc::new(Collateral::from_json(set.collateral.get().as_bytes()).map_err(refused)?)))
-        });
-        Ok(Self::new(created, sets.collect::<Result<_, _>>()?))
+            let json = set.collateral.get().as_bytes();
+            if root == Root::Amd || is_amds(json) {
+                amd.push((root, AmdSet::from_json(json).map_err(refused)?));
+            } else {
+                sets.push((root, Arc::new(Collateral::from_json(json).map_err(refused)?)));
+            }
+        }
+        Ok(Self::new(created, sets).with_amd(amd))
     }
 
     pub fn to_json(&self) -> Vec<u8> {
-        let sets = self.sets.iter().map(|(root, set)| {
-            let text = String::from_utf8(set.to_json()).ok();
+        let intel = self.sets.iter().map(|(root, set)| (root, set.to_json()));
+        let sets = intel.chain(self.amd.iter().map(|(root, set)| (root, set.to_json())));
+        let sets = sets.map(|(root, json)| {
+            let text = String::from_utf8(json).ok();
             let collateral =
                 text.and_then(|text| RawValue::from_string(text).ok()).expect("a set writes itself as JSON");
             FileSet { root: root_name(*root).into(), collateral }
@@ -76,7 +95,16 @@ impl Bundle {
         for (i, (root, set)) in self.sets.iter().enumerate() {
             let number = i + 1;
             let der = roots.der(*root).ok_or(BundleError::NoRoot { number, root: *root })?;
-            set.verify(der, now).map_err(|source| BundleError::Set { number, id: Some(set.id()), source })?;
+            let id = Some(set.id().into());
+            set.verify(der, now).map_err(|source| BundleError::Set { number, id, source })?;
+        }
+        for (i, (root, set)) in self.amd.iter().enumerate() {
+            let number = self.sets.len() + i + 1;
+            if roots.amd(*root).is_empty() {
+                return Err(BundleError::NoRoot { number, root: *root });
+            }
+            let id = Some(set.id.into());
+            set.verify(roots.amd(*root), now).map_err(|source| BundleError::Set { number, id, source })?;
         }
         Ok(())
     }
@@ -89,6 +117,19 @@ impl Bundle {
         &self.sets
     }
 
+    pub fn amd_sets(&self) -> &[(Root, AmdSet)] {
+        &self.amd
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of all sets.
+    pub fn len(&self) -> usize {
+        self.sets.len() + self.amd.len()
+    }
+
     /// The sets of one root, for a [`super::StaticSource`].
     pub fn of(&self, root: Root) -> Vec<Arc<Collateral>> {
         self.sets.iter().filter(|(own, _)| *own == root).map(|(_, set)| Arc::clone(set)).collect()
@@ -98,7 +139,7 @@ impl Bundle {
 /// One line a set: what it is for, how new it is, until when it serves. Nothing of it is verified.
 impl fmt::Display for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} sets of collateral, written at {}", self.sets.len(), self.created)?;
+        writeln!(f, "{} sets of collateral, written at {}", self.len(), self.created)?;
         for (root, set) in &self.sets {
             let epoch = set.epoch();
             let (id, expires, digest) = (set.id(), set.expires(), set.digest());
@@ -109,6 +150,10 @@ impl fmt::Display for Bundle {
                 epoch.number,
                 epoch.issued
             )?;
+        }
+        for (root, set) in &self.amd {
+            let (id, keys, digest) = (set.id, set.certificates.len(), set.digest());
+            writeln!(f, "{:<9}  {id}  {keys} certificates of keys  {digest}", root_name(*root))?;
         }
         Ok(())
     }
@@ -130,7 +175,7 @@ pub enum BundleError {
     #[error("set {number} of the bundle{}", id.map(|id| format!(", for {id},")).unwrap_or_default())]
     Set {
         number: usize,
-        id: Option<CollateralId>,
+        id: Option<SetId>,
         #[source]
         source: AppraisalError,
     },
@@ -156,6 +201,15 @@ struct File {
 struct FileSet {
     root: String,
     collateral: Box<RawValue>,
+}
+
+/// Whether a set has AMD's form: it says itself what it is.
+fn is_amds(json: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Probe {
+        set: Option<String>,
+    }
+    serde_json::from_slice::<Probe>(json).is_ok_and(|probe| probe.set.is_some())
 }
 
 fn root_name(root: Root) -> &'static str {
@@ -200,6 +254,23 @@ mod tests {
         assert!(shown.contains("2 sets") && shown.contains("simulated  sgx/"), "{shown}");
         assert_eq!(read.of(Root::Simulated).len(), 2);
         assert!(read.of(Root::Intel).is_empty());
+    }
+
+    #[test]
+    fn amds_sets_are_carried_too() {
+        let platform = SimPlatform::generate(NOW).unwrap().with_amd(NOW).unwrap();
+        let amd = platform.amd().unwrap();
+        let vcek = amd.vcek(&platform.chip_id("a"), [0; 8], NOW).unwrap();
+        let set = AmdSet { certificates: vec![vcek], ..amd.set().clone() };
+        let sgx = (Root::Simulated, Arc::new(platform.collateral(Tee::Sgx).unwrap().clone()));
+        let bundle = Bundle::new(NOW, vec![sgx]).with_amd(vec![(Root::Simulated, set)]);
+        let read = Bundle::parse(&bundle.to_json()).unwrap();
+        assert_eq!((&read, read.len()), (&bundle, 2));
+        let roots = TrustRoots::intel().with_simulated(platform.root_der());
+        let refused = read.verify(&roots, NOW).unwrap_err();
+        assert!(matches!(refused, BundleError::NoRoot { number: 2, root: Root::Simulated }), "{refused}");
+        read.verify(&roots.with_simulated_amd([amd.root().clone()]), NOW).unwrap();
+        assert!(read.to_string().contains("sev-snp/milan/vcek  1 certificates"), "{read}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It runs on a thread and a runtime of its own, so that callers on any runtime share one cache, and a caller that goes
 //! away stops no fetch.
 
+mod amd;
 mod keep;
 mod refresh;
 
@@ -10,7 +11,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use inclavared_attest::Timestamp;
+use inclavared_attest::appraise::snp::{AmdSet, AmdSetId, SigningKey, SnpRequest};
 use inclavared_attest::appraise::{Collateral, CollateralBook, CollateralId, Root, TrustRoots};
 use inclavared_attest::evidence::Tee;
 use tokio::runtime::{Builder, Handle};
@@ -22,7 +25,9 @@ use super::disk::Disk;
 use super::fetch::Wanted;
 use super::freshness::Freshness;
 use super::source::{self, CollateralSource, SourceError, SourceFuture};
-use super::{Bundle, CollateralError, CollateralSettings, Endpoint, Fetcher, Part, PartAnswer};
+use super::{AmdPart, Bundle, CollateralError, CollateralSettings, Endpoint, Fetcher, Part, PartAnswer, SetId};
+use crate::metrics::CollateralCounters;
+use amd::AmdState;
 
 /// All the collateral of a process.
 #[derive(Debug)]
@@ -38,8 +43,9 @@ impl CollateralService {
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
         let disk = settings.cache.folder.clone().map(Disk::new);
         let cache = &settings.cache;
+        let counters = Arc::<CollateralCounters>::default();
         let shared = Arc::new(Shared {
-            fetcher: Fetcher::new(settings.fetch.clone()),
+            fetcher: Fetcher::with_counters(settings.fetch.clone(), Arc::clone(&counters)),
             book: Arc::new(CollateralBook::new()),
             state: Mutex::new(State {
                 entries: HashMap::new(),
@@ -47,7 +53,9 @@ impl CollateralService {
                 flights: HashMap::new(),
                 failures: HashMap::new(),
                 admission: Admission::new(cache.admit_burst, cache.admit_every, Instant::now()),
+                amd: AmdState::new(cache, Instant::now()),
             }),
+            counters,
             changes: watch::Sender::new(0),
             due: Notify::new(),
             handle: runtime.handle().clone(),
@@ -56,6 +64,7 @@ impl CollateralService {
             settings,
         });
         shared.load();
+        shared.load_amd();
         let (stop, stopped) = oneshot::channel();
         let refresh = Arc::clone(&shared);
         std::thread::Builder::new().name("collateral".into()).spawn(move || {
@@ -77,6 +86,17 @@ impl CollateralService {
         self.shared.get(root, id, limit).await
     }
 
+    /// The certificates for an SEV-SNP report that came without them, likewise: from AMD's key service.
+    pub async fn get_amd(&self, root: Root, request: SnpRequest, limit: Duration) -> Result<(), CollateralError> {
+        self.shared.get_amd(root, request, limit).await
+    }
+
+    /// The list of revoked certificates of a line of processors, which is not waited for: when it comes, what is alive is
+    /// judged again.
+    pub fn want_list(&self, root: Root, id: AmdSetId) {
+        self.shared.want_list(root, id);
+    }
+
     /// What is kept, for an appraiser: it changes as collateral comes and goes.
     pub fn book(&self) -> Arc<CollateralBook> {
         Arc::clone(&self.shared.book)
@@ -94,6 +114,28 @@ impl CollateralService {
         self.shared.take(root, collateral, true)
     }
 
+    /// [`CollateralService::insert`] of a set of AMD's.
+    pub fn insert_amd(&self, root: Root, set: &AmdSet) -> Result<(), CollateralError> {
+        self.shared.take_amd(root, set)
+    }
+
+    /// What was fetched, what failed and what was refused.
+    pub fn counters(&self) -> &CollateralCounters {
+        &self.shared.counters
+    }
+
+    /// Every set that is kept: when it was fetched, and until when it serves.
+    pub fn ages(&self) -> Vec<(Root, SetId, Timestamp, Timestamp)> {
+        let state = self.shared.state();
+        let entries = state.entries.iter().filter_map(|((root, id), entry)| {
+            let set = self.shared.book.get(*root, *id)?;
+            Some((*root, SetId::Intel(*id), entry.fetched, set.expires()))
+        });
+        let mut ages: Vec<_> = entries.collect();
+        ages.extend(state.amd.ages());
+        ages
+    }
+
     /// Takes every set of a bundle, or none if one of them is refused by its signatures or its dates. A set that is
     /// older than what is known is passed over. Gives the number of sets that were taken.
     pub fn import(&self, bundle: &Bundle) -> Result<usize, CollateralError> {
@@ -102,7 +144,19 @@ impl CollateralService {
             let der = self.shared.roots.der(*root).ok_or(CollateralError::NoRoot(*root))?;
             set.verify(der, now).map_err(CollateralError::Refused)?;
         }
+        for (root, set) in bundle.amd_sets() {
+            set.verify(self.shared.roots.amd(*root), now).map_err(CollateralError::Refused)?;
+        }
         let mut taken = 0;
+        for (root, set) in bundle.amd_sets() {
+            match self.shared.take_amd(*root, set) {
+                Ok(()) => taken += 1,
+                Err(CollateralError::Rollback { id, what }) => {
+                    tracing::warn!(%id, %what, "a set of the bundle is older than what is known");
+                }
+                Err(error) => return Err(error),
+            }
+        }
         for (root, set) in bundle.sets() {
             match self.shared.take(*root, Arc::clone(set), true) {
                 Ok(()) => taken += 1,
@@ -120,7 +174,7 @@ impl CollateralService {
         let now = self.shared.settings.clock.now();
         let mut sets = self.shared.book.all();
         sets.retain(|(_, set)| set.expires() > now);
-        Bundle::new(now, sets)
+        Bundle::new(now, sets).with_amd(self.shared.all_amd())
     }
 
     /// The sets of one root, for a PCCS: what it does not have is asked of the services behind it.
@@ -144,6 +198,7 @@ struct Shared {
     /// Something has to be refreshed at another time than before.
     due: Notify,
     handle: Handle,
+    counters: Arc<CollateralCounters>,
 }
 
 #[derive(Debug)]
@@ -156,11 +211,13 @@ struct State {
     flights: HashMap<Key, watch::Receiver<Option<Outcome>>>,
     failures: HashMap<Key, (Instant, CollateralError)>,
     admission: Admission,
+    amd: AmdState,
 }
 
 #[derive(Debug)]
 struct Entry {
     bytes: usize,
+    fetched: Timestamp,
     used: Instant,
     refresh_at: Timestamp,
     failed_refreshes: u32,
@@ -176,7 +233,7 @@ impl Shared {
         let outcome = match timeout(limit, flight.wait_for(Option::is_some)).await {
             Ok(Ok(outcome)) => outcome.clone(),
             Ok(Err(_)) => None,
-            Err(_) => return Err(CollateralError::Deadline { id, limit }),
+            Err(_) => return Err(CollateralError::Deadline { id: id.into(), limit }),
         };
         outcome.unwrap_or(Err(CollateralError::Stopped))
     }
@@ -207,8 +264,8 @@ impl Shared {
         }
         if self.endpoints(root).is_empty() {
             return Err(match present {
-                Some(set) => CollateralError::Expired { id, expired: set.expires() },
-                None => CollateralError::NoService { root, id },
+                Some(set) => CollateralError::Expired { id: id.into(), expired: set.expires() },
+                None => CollateralError::NoService { root, id: id.into() },
             });
         }
         if let Some(flight) = state.flight(key) {
@@ -219,14 +276,15 @@ impl Shared {
             let cache = &self.settings.cache;
             if state.flights.len() >= cache.max_fetches {
                 return Err(CollateralError::Limited {
-                    id,
+                    id: id.into(),
                     found: "too many fetches at once",
                     limit: cache.max_fetches,
                 });
             }
             if !state.admission.admit(now) {
                 let limit = cache.admit_burst;
-                return Err(CollateralError::Limited { id, found: "too many models that were never asked for", limit });
+                let found = "too many models that were never asked for";
+                return Err(CollateralError::Limited { id: id.into(), found, limit });
             }
         }
         Ok(Found::Flight(self.start(&mut state, key)))
@@ -262,7 +320,8 @@ impl Shared {
         let root_der = self.roots.der(root).ok_or(CollateralError::NoRoot(root))?;
         let known = self.state().known.get(&(root, id)).copied();
         let wanted = Wanted { id, root_der, now: self.settings.clock.now(), known };
-        let set = Arc::new(self.fetcher.fetch_newer(self.endpoints(root), &wanted).await?);
+        let fetched = self.fetcher.fetch_newer(self.endpoints(root), &wanted).await;
+        let set = Arc::new(fetched.inspect_err(|error| self.counters.refused(error))?);
         self.keep(root, Arc::clone(&set), false)?;
         let shared = Arc::clone(self);
         let stored = Arc::clone(&set);
@@ -343,6 +402,31 @@ impl CollateralSource for CachedSource {
             let fetch = async move { shared.fetcher.part(shared.endpoints(root), part, &root_der).await };
             let fetched = self.shared.handle.spawn(fetch).await;
             fetched.map_err(|_| SourceError::Unavailable("the service has stopped".into()))?.map_err(SourceError::from)
+        })
+    }
+
+    /// Intel's services are for Intel's root; beside them stands AMD's.
+    fn amd(&self, part: AmdPart) -> SourceFuture<'_, Bytes> {
+        Box::pin(async move {
+            let root = if self.root == Root::Intel { Root::Amd } else { self.root };
+            let (product, key) = match part {
+                AmdPart::Chain(id) | AmdPart::Crl(id) => (id.product, id.key),
+                AmdPart::Vcek { product, .. } => (product, SigningKey::Vcek),
+            };
+            if let Some(answer) = self.shared.amd_part(root, part) {
+                return Ok(answer);
+            }
+            let request = match part {
+                AmdPart::Vcek { chip_id, tcb, .. } => {
+                    SnpRequest { products: vec![product], key, chip_id: Some(chip_id), tcb }
+                }
+                // A CA alone is what is fetched for a cloud's key.
+                AmdPart::Chain(_) | AmdPart::Crl(_) => {
+                    SnpRequest { products: vec![product], key, chip_id: None, tcb: [0; 8] }
+                }
+            };
+            self.shared.get_amd_of(root, request, SOURCE_LIMIT).await.map_err(SourceError::from)?;
+            self.shared.amd_part(root, part).ok_or(SourceError::NotFound)
         })
     }
 }

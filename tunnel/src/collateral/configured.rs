@@ -78,7 +78,17 @@ pub fn settings(options: &CollateralOptions, root: Root) -> Result<CollateralSet
     if let Some(path) = &options.ca {
         settings.fetch.tls.roots = certificates(path)?;
     }
+    if let Some(refresh) = options.refresh {
+        settings.cache.refresh_every = refresh;
+        settings.cache.refresh_retry = settings.cache.refresh_retry.min(refresh);
+    }
     let named = options.services.as_deref().map(endpoints).transpose()?;
+    settings.amd = match (root, &options.amd_services) {
+        (Root::Simulated, _) => Vec::new(),
+        (_, Some(urls)) => urls.iter().map(|url| Endpoint::parse_amd(url)).collect::<Result<_, _>>()?,
+        (_, None) if options.bundle.is_some() => Vec::new(),
+        (_, None) => vec![Endpoint::parse_amd(Endpoint::AMD)?],
+    };
     match (root, named) {
         (Root::Simulated, named) => settings.simulated = named.unwrap_or_default(),
         (_, Some(named)) => settings.intel = named,

@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! FOLDER/intel/sgx-00906ed50000-platform.json     dcap-qvl's QuoteCollateralV3
+//! FOLDER/amd/sev-snp-milan-vcek.json              an AmdSet: CA, list, certificates of chips
 //! FOLDER/simulated-5f2c…/tdx-….json               a folder for every simulated root
 //! ```
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use inclavared_attest::Digest;
+use inclavared_attest::appraise::snp::AmdSet;
 use inclavared_attest::appraise::{Collateral, CollateralId, Root, TrustRoots};
 
 /// Where sets are kept. Every call blocks.
@@ -38,6 +41,9 @@ impl Disk {
                     remove_old_draft(&path);
                     continue;
                 }
+                if is_amds(&path) {
+                    continue;
+                }
                 if sets.len() == max {
                     return sets;
                 }
@@ -53,6 +59,34 @@ impl Disk {
             }
         }
         sets
+    }
+
+    /// The same for AMD's.
+    pub(super) fn load_amd(&self, roots: &TrustRoots) -> Vec<(Root, AmdSet)> {
+        let mut sets = Vec::new();
+        for root in [Root::Amd, Root::Simulated] {
+            let Some(folder) = self.folder_of(root, roots) else { continue };
+            let Ok(files) = fs::read_dir(&folder) else { continue };
+            let files = files.filter_map(Result::ok).map(|file| file.path()).take(MAX_FILES);
+            for path in files.filter(|path| is_amds(path) && path.extension() == Some(OsStr::new("json"))) {
+                match read(&path).map_err(|error| error.to_string()).and_then(|json| {
+                    let set = AmdSet::from_json(&json).map_err(|error| error.to_string())?;
+                    (path.file_name() == Some(OsStr::new(&file_name(set.id))))
+                        .then_some(set)
+                        .ok_or_else(|| "a set for something else than its name says".to_owned())
+                }) {
+                    Ok(set) => sets.push((root, set)),
+                    Err(error) => tracing::warn!(path = %path.display(), %error, "kept collateral cannot be used"),
+                }
+            }
+        }
+        sets
+    }
+
+    pub(super) fn store_amd(&self, root: Root, roots: &TrustRoots, set: &AmdSet) -> io::Result<()> {
+        let Some(folder) = self.folder_of(root, roots) else { return Ok(()) };
+        DirBuilder::new().recursive(true).mode(0o755).create(&folder)?;
+        replace(&folder.join(file_name(set.id)), &set.to_json())
     }
 
     /// Writes a set in the place of an older one: all of it or nothing.
@@ -71,6 +105,9 @@ impl Disk {
     }
 
     fn folder_of(&self, root: Root, roots: &TrustRoots) -> Option<PathBuf> {
+        if root == Root::Amd {
+            return Some(self.folder.join("amd"));
+        }
         let der = roots.der(root)?;
         Some(self.folder.join(match root {
             Root::Simulated => format!("simulated-{}", &Digest::of(der).to_string()[..16]),
@@ -79,7 +116,11 @@ impl Disk {
     }
 }
 
-fn file_name(id: CollateralId) -> String {
+fn is_amds(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("sev-snp-"))
+}
+
+fn file_name(id: impl Display) -> String {
     format!("{}.json", id.to_string().replace('/', "-"))
 }
 

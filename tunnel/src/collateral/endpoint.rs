@@ -19,27 +19,35 @@ impl Endpoint {
     /// Intel's own service.
     pub const INTEL: &str = "https://api.trustedservices.intel.com/sgx/certification/v4/";
 
+    /// AMD's own key distribution service.
+    pub const AMD: &str = "https://kdsintf.amd.com";
+
+    /// Reads the URL of a service that speaks AMD's interface: what stands before `/vcek/v1/`.
+    pub fn parse_amd(url: &str) -> Result<Self, EndpointError> {
+        let (authority, https, path) = parts(url, Self::AMD)?;
+        if let Some(at) = ["/vcek", "/vlek", "/certification"].iter().find_map(|kind| path.find(kind)) {
+            let what = if at == 0 { "its path is not that of the service's root" } else { "its path goes too far" };
+            return Err(EndpointError { url: redacted(url), what, example: Self::AMD });
+        }
+        Ok(Self::new(&authority, https, &path))
+    }
+
+    fn new(authority: &str, https: bool, prefix: &str) -> Self {
+        let host = host_of(authority);
+        let base = format!("{}://{authority}{prefix}", if https { "https" } else { "http" });
+        Self { base, host, https }
+    }
+
+    /// A path of AMD's interface.
+    pub(super) fn plain(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// Reads a URL. Version 3 of the interface is at its end of life: a URL of it is read as version 4, and the
     /// warning for the log says so.
     pub fn parse(url: &str) -> Result<(Self, Option<String>), EndpointError> {
-        let error = |what| EndpointError { url: redacted(url), what };
-        if url.len() > MAX_URL {
-            return Err(error("longer than any address of a service"));
-        }
-        let uri: Uri = url.parse().map_err(|_| error("it is no URL"))?;
-        let https = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(error("it begins with neither https:// nor http://")),
-        };
-        let authority = uri.authority().ok_or_else(|| error("it names no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(error("a user name or password has no place in it"));
-        }
-        if uri.query().is_some() {
-            return Err(error("a query has no place in it"));
-        }
-        let path = uri.path().trim_end_matches('/');
+        let error = |what| EndpointError { url: redacted(url), what, example: Self::INTEL };
+        let (authority, https, path) = parts(url, Self::INTEL)?;
         let (prefix, version) = match KINDS.iter().find_map(|kind| path.rsplit_once(kind)) {
             Some((prefix, version)) => (prefix, version),
             None if path.is_empty() => ("", "v4"),
@@ -52,9 +60,7 @@ impl Endpoint {
             }
             _ => return Err(error("its path does not end with /sgx/certification/v4/")),
         };
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        let base = format!("{}://{authority}{prefix}", if https { "https" } else { "http" });
-        Ok((Self { base, host, https }, warning))
+        Ok((Self::new(&authority, https, prefix), warning))
     }
 
     /// Where a part of version 4 stands: `rest` is what follows `/sgx/certification/v4/`.
@@ -86,10 +92,38 @@ impl fmt::Display for Endpoint {
 
 /// A URL that names no collateral service.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{url}` is no collateral service: {what}; write for example {}", Endpoint::INTEL)]
+#[error("`{url}` is no collateral service: {what}; write for example {example}")]
 pub struct EndpointError {
     url: String,
     what: &'static str,
+    example: &'static str,
+}
+
+/// Authority, whether it is https, and the path without a slash at its end.
+fn parts(url: &str, example: &'static str) -> Result<(String, bool, String), EndpointError> {
+    let error = |what| EndpointError { url: redacted(url), what, example };
+    if url.len() > MAX_URL {
+        return Err(error("longer than any address of a service"));
+    }
+    let uri: Uri = url.parse().map_err(|_| error("it is no URL"))?;
+    let https = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return Err(error("it begins with neither https:// nor http://")),
+    };
+    let authority = uri.authority().ok_or_else(|| error("it names no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(error("a user name or password has no place in it"));
+    }
+    if uri.query().is_some() {
+        return Err(error("a query has no place in it"));
+    }
+    Ok((authority.to_string(), https, uri.path().trim_end_matches('/').to_owned()))
+}
+
+fn host_of(authority: &str) -> String {
+    let host = authority.parse::<hyper::http::uri::Authority>().map_or_else(|_| String::new(), |a| a.host().to_owned());
+    host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase()
 }
 
 pub(super) fn is_loopback(host: &str) -> bool {
@@ -142,6 +176,23 @@ mod tests {
             let error = Endpoint::parse(url).unwrap_err().to_string();
             assert!(error.contains(what), "{url}: {error}");
             assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn amds() {
+        let base = |url| Endpoint::parse_amd(url).unwrap().plain("/vcek/v1/Milan/crl");
+        assert_eq!(base(Endpoint::AMD), "https://kdsintf.amd.com/vcek/v1/Milan/crl");
+        assert_eq!(base("http://localhost:8081/behind/"), "http://localhost:8081/behind/vcek/v1/Milan/crl");
+        for (url, what) in [
+            ("https://kdsintf.amd.com/vcek/v1", "the service's root"),
+            ("https://h/a/vlek/v1/Milan", "too far"),
+            ("https://h/sgx/certification/v4/", "too far"),
+            ("https://user:secret@h/", "no place"),
+            ("kdsintf.amd.com", "neither https"),
+        ] {
+            let error = Endpoint::parse_amd(url).unwrap_err().to_string();
+            assert!(error.contains(what) && error.ends_with(Endpoint::AMD), "{url}: {error}");
         }
     }
 

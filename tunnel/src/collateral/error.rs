@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use inclavared_attest::appraise::snp::{AmdSetId, SnpRequest};
 use inclavared_attest::appraise::{AppraisalError, CollateralId, Root};
 use inclavared_attest::{Reason, Timestamp};
 
@@ -15,17 +16,21 @@ pub enum CollateralError {
     #[error("no collateral for {id} from any of {} services: {}", failures.len(), list(failures))]
     Services { id: String, failures: Arc<[EndpointFailure]> },
     #[error("no collateral for {id} within {limit:?}; it is still being fetched")]
-    Deadline { id: CollateralId, limit: Duration },
+    Deadline { id: SetId, limit: Duration },
 
     // The peer's, who says which collateral its evidence needs.
     #[error("no collateral for {id}: {found}, of which at most {limit} are admitted")]
-    Limited { id: CollateralId, found: &'static str, limit: usize },
+    Limited { id: SetId, found: &'static str, limit: usize },
 
     // The operator's.
     #[error("no collateral for {id}: no service is configured for {root:?} collateral, and no bundle holds it")]
-    NoService { root: Root, id: CollateralId },
+    NoService { root: Root, id: SetId },
     #[error("the collateral for {id} expired at {expired}, and no service is configured that has newer one")]
-    Expired { id: CollateralId, expired: Timestamp },
+    Expired { id: SetId, expired: Timestamp },
+    #[error(
+        "no collateral for {id}: the host hides which chip it is, so that its peer has to bring the certificate of the key"
+    )]
+    HiddenChip { id: SetId },
     #[error("{0:?} is not among the roots of trust")]
     NoRoot(Root),
 
@@ -36,7 +41,7 @@ pub enum CollateralError {
     #[error("collateral refused")]
     Refused(#[source] AppraisalError),
     #[error("collateral for {id} is older than what is known: {what}")]
-    Rollback { id: CollateralId, what: String },
+    Rollback { id: SetId, what: String },
     #[error("the collateral service has stopped")]
     Stopped,
 }
@@ -50,6 +55,43 @@ impl CollateralError {
             Self::Refused(error) => error.reason(),
             Self::Stopped => Reason::Shutdown,
             _ => Reason::Collateral,
+        }
+    }
+}
+
+/// What collateral is for, whoever made the TEE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SetId {
+    Intel(CollateralId),
+    Amd(AmdSetId),
+}
+
+impl SetId {
+    /// The likeliest set for a report.
+    pub(super) fn of(request: &SnpRequest) -> Self {
+        use inclavared_attest::appraise::snp::SnpProduct;
+        let product = request.products.first().copied().unwrap_or(SnpProduct::Milan);
+        Self::Amd(AmdSetId { product, key: request.key })
+    }
+}
+
+impl From<CollateralId> for SetId {
+    fn from(id: CollateralId) -> Self {
+        Self::Intel(id)
+    }
+}
+
+impl From<AmdSetId> for SetId {
+    fn from(id: AmdSetId) -> Self {
+        Self::Amd(id)
+    }
+}
+
+impl fmt::Display for SetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Intel(id) => id.fmt(f),
+            Self::Amd(id) => id.fmt(f),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::header::{HeaderMap, RETRY_AFTER};
@@ -12,9 +12,10 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use x509_parser::prelude::{DistributionPointName, FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
-use super::client::HttpClient;
+use super::client::{Answer, HttpClient};
 use super::freshness::Freshness;
 use super::{CollateralError, Endpoint, EndpointFailure, FetchError, FetchSettings, Part, PartAnswer};
+use crate::metrics::CollateralCounters;
 
 /// Fetches collateral. It keeps nothing but connections, and who asked to be left alone.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct Fetcher {
     settings: FetchSettings,
     client: HttpClient,
     resting: Mutex<HashMap<Endpoint, Rest>>,
+    counters: Arc<CollateralCounters>,
 }
 
 /// Which set, and what makes one acceptable.
@@ -41,7 +43,11 @@ struct Rest {
 
 impl Fetcher {
     pub fn new(settings: FetchSettings) -> Self {
-        Self { client: HttpClient::new(&settings), settings, resting: Mutex::default() }
+        Self::with_counters(settings, Arc::default())
+    }
+
+    pub(super) fn with_counters(settings: FetchSettings, counters: Arc<CollateralCounters>) -> Self {
+        Self { client: HttpClient::new(&settings), settings, resting: Mutex::default(), counters }
     }
 
     /// A whole set, verified against `root_der` at `now`, from the first of `endpoints` that has one. Takes at most
@@ -64,7 +70,10 @@ impl Fetcher {
         let mut round = Round::new(self, endpoints);
         while let Some((endpoint, deadline)) = round.next() {
             match self.set(endpoint, wanted, deadline).await {
-                Ok(set) => return Ok(set),
+                Ok(set) => {
+                    round.succeeded(endpoint);
+                    return Ok(set);
+                }
                 Err(error) => round.failed(endpoint, error),
             }
         }
@@ -81,7 +90,10 @@ impl Fetcher {
         let mut round = Round::new(self, endpoints);
         while let Some((endpoint, deadline)) = round.next() {
             match self.one_part(endpoint, part, root_der, deadline).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    round.succeeded(endpoint);
+                    return Ok(answer);
+                }
                 Err(error) => round.failed(endpoint, error),
             }
         }
@@ -141,16 +153,26 @@ impl Fetcher {
         url: &str,
         deadline: Instant,
     ) -> Result<PartAnswer, FetchError> {
-        let name = part.name();
-        let mut retries = MAX_RETRIES;
+        part.read(&self.ask_for(endpoint, part.name(), url, deadline).await?)
+    }
+
+    /// One answer of status 200. A service that is busy is waited for, and then left alone.
+    pub(super) async fn ask_for(
+        &self,
+        endpoint: &Endpoint,
+        name: &'static str,
+        url: &str,
+        deadline: Instant,
+    ) -> Result<Answer, FetchError> {
+        let mut retries = self.settings.retries.min(MAX_RETRIES);
         loop {
             let now = Instant::now();
             let limit = self.settings.request_deadline.min(deadline.saturating_duration_since(now));
             let answer = self.client.get(name, url, now + limit, limit).await?;
             match answer.status {
-                200 => return part.read(&answer),
+                200 => return Ok(answer),
                 status @ (429 | 503) => {
-                    let wait = retry_after(&answer.headers);
+                    let wait = retry_after(&answer.headers).unwrap_or(self.settings.retry_delay);
                     let in_time = Instant::now() + wait < deadline;
                     if retries > 0 && wait <= self.settings.max_retry_after && in_time {
                         retries -= 1;
@@ -179,7 +201,7 @@ impl Fetcher {
 
 /// One service after the other. The time that is left is shared among those that have not been asked, so that one that
 /// does not answer leaves enough for the next.
-struct Round<'a> {
+pub(super) struct Round<'a> {
     fetcher: &'a Fetcher,
     endpoints: &'a [Endpoint],
     end: Instant,
@@ -187,12 +209,12 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(fetcher: &'a Fetcher, endpoints: &'a [Endpoint]) -> Self {
+    pub(super) fn new(fetcher: &'a Fetcher, endpoints: &'a [Endpoint]) -> Self {
         Self { fetcher, endpoints, end: Instant::now() + fetcher.settings.set_deadline, failures: Vec::new() }
     }
 
     /// Whom to ask next, and until when.
-    fn next(&mut self) -> Option<(&'a Endpoint, Instant)> {
+    pub(super) fn next(&mut self) -> Option<(&'a Endpoint, Instant)> {
         loop {
             let (endpoint, others) = self.endpoints.split_first()?;
             self.endpoints = others;
@@ -206,32 +228,34 @@ impl<'a> Round<'a> {
         }
     }
 
-    fn failed(&mut self, endpoint: &Endpoint, error: FetchError) {
+    pub(super) fn succeeded(&self, endpoint: &Endpoint) {
+        self.fetcher.counters.count_fetch(&endpoint.to_string(), true);
+    }
+
+    pub(super) fn failed(&mut self, endpoint: &Endpoint, error: FetchError) {
         tracing::debug!(%endpoint, %error, "no collateral from this service");
+        self.fetcher.counters.count_fetch(&endpoint.to_string(), false);
         self.failures.push(EndpointFailure { endpoint: endpoint.to_string(), error });
     }
 
-    fn end(self, id: impl Display) -> CollateralError {
+    pub(super) fn end(self, id: impl Display) -> CollateralError {
         CollateralError::Services { id: id.to_string(), failures: self.failures.into() }
     }
 }
 
-/// More tries than this within one fetch help nobody: the next fetch is a new one.
-const MAX_RETRIES: u32 = 2;
+/// More tries than this within one fetch help nobody, whatever is configured: the next fetch is a new one.
+const MAX_RETRIES: u32 = 10;
 
 /// A service cannot have itself left alone for longer, whatever it says.
 const MAX_REST: Duration = Duration::from_secs(300);
 
-/// Where a service that is busy does not say for how long.
-const DEFAULT_WAIT: Duration = Duration::from_secs(1);
-
 /// What is read as a wait at all.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// Seconds, which is what Intel's service sends; a date is not read.
-fn retry_after(headers: &HeaderMap) -> Duration {
-    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    seconds.map_or(DEFAULT_WAIT, |seconds| Duration::from_secs(seconds).min(MAX_WAIT))
+/// Seconds, which is what Intel's and AMD's services send; a date is not read. `None` where there is nothing to read.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_WAIT))
 }
 
 /// Where the root certificate says that its CRL stands. The certificate is a trusted one, so this is no address that a
@@ -269,10 +293,10 @@ mod tests {
         let of = |value: &'static str| {
             retry_after(&HeaderMap::from_iter([(RETRY_AFTER, hyper::header::HeaderValue::from_static(value))]))
         };
-        assert_eq!(of("7"), Duration::from_secs(7));
-        assert_eq!(of("18446744073709551615"), MAX_WAIT);
-        assert_eq!(of("99999999999999999999999"), DEFAULT_WAIT);
-        assert_eq!(of("Wed, 21 Oct 2026 07:28:00 GMT"), DEFAULT_WAIT);
-        assert_eq!(retry_after(&HeaderMap::new()), DEFAULT_WAIT);
+        assert_eq!(of("7"), Some(Duration::from_secs(7)));
+        assert_eq!(of("18446744073709551615"), Some(MAX_WAIT));
+        assert_eq!(of("99999999999999999999999"), None);
+        assert_eq!(of("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 }

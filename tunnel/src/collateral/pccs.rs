@@ -2,7 +2,8 @@
 //! ask for it.
 //!
 //! Versions 3 and 4 of the interface. Both hand out TCB info of version 3, which is what there is; version 3 of the
-//! interface differs in the name of a header and in knowing no TDX. Reading alone: nothing can be put in.
+//! interface differs in the name of a header and in knowing no TDX. Beside them the interface of AMD's key service, under
+//! the same address. Reading alone: nothing can be put in.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -26,7 +27,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::part::percent_encode;
-use super::{CollateralSource, Part, PartAnswer, PckAnswer, PckRequest, SourceError};
+use super::{AmdPart, CollateralSource, Part, PartAnswer, PckAnswer, PckRequest, SourceError};
 
 #[derive(Clone, Debug)]
 pub struct PccsSettings {
@@ -151,6 +152,9 @@ type Answer = Response<Full<Bytes>>;
 async fn answer<B>(source: &dyn CollateralSource, request: &Request<B>) -> Result<Answer, Refusal> {
     let uri = request.uri();
     let path = uri.path();
+    if path.starts_with("/vcek/") || path.starts_with("/vlek/") {
+        return amds(source, request).await;
+    }
     let (tee, rest) = match (path.strip_prefix("/sgx/certification/"), path.strip_prefix("/tdx/certification/")) {
         (Some(rest), _) => (Tee::Sgx, rest),
         (_, Some(rest)) => (Tee::Tdx, rest),
@@ -194,6 +198,22 @@ async fn answer<B>(source: &dyn CollateralSource, request: &Request<B>) -> Resul
         (Tee::Sgx, "pckcert") => pck_certificate(source, &query).await,
         _ => Err(Refusal::NoResource),
     }
+}
+
+/// AMD's interface stands beside Intel's.
+async fn amds<B>(source: &dyn CollateralSource, request: &Request<B>) -> Result<Answer, Refusal> {
+    let uri = request.uri();
+    let part = AmdPart::parse(uri.path(), uri.query().unwrap_or_default()).ok_or(Refusal::NoResource)?;
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return Err(Refusal::Method);
+    }
+    let body = source.amd(part).await?;
+    let content_type = match part {
+        AmdPart::Chain(_) => PEM_FILE,
+        AmdPart::Crl(_) => PKIX_CRL,
+        AmdPart::Vcek { .. } => PKIX_CERT,
+    };
+    Ok(ok(content_type, HeaderMap::new(), body))
 }
 
 async fn signed(source: &dyn CollateralSource, part: Part, v3: bool) -> Result<Answer, Refusal> {
@@ -315,6 +335,7 @@ impl From<SourceError> for Refusal {
 
 const JSON: &str = "application/json";
 const PKIX_CRL: &str = "application/pkix-crl";
+const PKIX_CERT: &str = "application/pkix-cert";
 const PEM_FILE: &str = "application/x-pem-file";
 
 /// A query holds an encrypted PPID of 384 bytes at most, in hexadecimal digits.

@@ -18,11 +18,11 @@ pub struct Qcnl {
     pub collateral_service: Option<String>,
     /// Whether the certificate of the service is checked.
     pub use_secure_cert: Option<bool>,
-    /// Read, and used for nothing: tries here are bounded by deadlines.
+    /// How often a service that is busy is asked again; the deadlines bound it besides.
     pub retry_times: Option<u32>,
     pub retry_delay: Option<Duration>,
     pub verify_collateral_cache_expire_hours: Option<u32>,
-    /// Of PCK certificates: read, and used for nothing.
+    /// Of PCK certificates, which quotes bring along here: means nothing, and a warning says so.
     pub local_cache_only: Option<bool>,
     pub tcb_update: Option<TcbUpdate>,
     /// For the log: keys that mean nothing here, values that were read as another.
@@ -81,6 +81,17 @@ impl Qcnl {
         if let Some(hours) = self.verify_collateral_cache_expire_hours {
             // Zero turns caching off there; here a set is fetched anew as often as is allowed.
             settings.cache.refresh_every = Duration::from_secs(u64::from(hours.clamp(1, 24 * 30)) * 3600);
+        }
+        if let Some(times) = self.retry_times {
+            settings.fetch.retries = times;
+        }
+        if let Some(delay) = self.retry_delay {
+            settings.fetch.retry_delay = delay;
+        }
+        if self.local_cache_only == Some(true) {
+            let only =
+                "`local_cache_only` is for PCK certificates, and quotes bring theirs along here: services are asked";
+            warnings.push(format!("{only}; write `services = []` in `[collateral]` to ask nobody"));
         }
         if let Some(update) = self.tcb_update {
             settings.fetch.tcb_update = update;
@@ -268,6 +279,9 @@ mod tests {
         assert_eq!(settings.intel, [Endpoint::parse(Endpoint::INTEL).unwrap().0]);
         assert_eq!(settings.cache.refresh_every, Duration::from_secs(168 * 3600));
         assert_eq!(settings.fetch.tcb_update, TcbUpdate::Early);
+        assert_eq!((settings.fetch.retries, settings.fetch.retry_delay), (6, Duration::from_secs(10)));
+        let warnings = Qcnl::parse("LOCAL_CACHE_ONLY=true").unwrap().apply(&mut settings).unwrap();
+        assert!(matches!(&warnings[..], [one] if one.contains("services are asked")), "{warnings:?}");
     }
 
     #[test]

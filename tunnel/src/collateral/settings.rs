@@ -18,7 +18,9 @@ use super::Endpoint;
 pub struct CollateralSettings {
     /// Services for genuine collateral, asked in this order. Empty: bundles alone.
     pub intel: Vec<Endpoint>,
-    /// Services for the collateral of a simulated platform.
+    /// AMD's key service, or caches of it, asked in this order. Empty: bundles, and what peers bring.
+    pub amd: Vec<Endpoint>,
+    /// Services for the collateral of a simulated platform, Intel's form and AMD's.
     pub simulated: Vec<Endpoint>,
     pub fetch: FetchSettings,
     pub cache: CacheSettings,
@@ -38,6 +40,10 @@ pub struct FetchSettings {
     pub request_deadline: Duration,
     /// A whole set over all services: a peer waits for it.
     pub set_deadline: Duration,
+    /// How often a service that is busy (429, 503) is asked again within one fetch; at most 10.
+    pub retries: u32,
+    /// Until then, where it does not say for how long.
+    pub retry_delay: Duration,
     /// The longest Retry-After that is waited for. A service that asks for more is left alone meanwhile.
     pub max_retry_after: Duration,
     /// In bytes, of one part. TCB info is 10 to 100 KB; CRLs a few KB.
@@ -53,6 +59,8 @@ impl Default for FetchSettings {
             connect_deadline: Duration::from_secs(3),
             request_deadline: Duration::from_secs(10),
             set_deadline: Duration::from_secs(30),
+            retries: 2,
+            retry_delay: Duration::from_secs(1),
             max_retry_after: Duration::from_secs(5),
             max_part: 2 << 20,
         }
@@ -80,6 +88,9 @@ pub struct CacheSettings {
     /// more every `admit_every`.
     pub admit_burst: usize,
     pub admit_every: Duration,
+    /// The same for chips of AMD's: each has a certificate of its own.
+    pub admit_chips_burst: usize,
+    pub admit_chips_every: Duration,
     /// Sets that are fetched at the same time.
     pub max_fetches: usize,
     /// How long a failure answers for the next try.
@@ -100,6 +111,8 @@ impl Default for CacheSettings {
             max_bytes: 32 << 20,
             admit_burst: 16,
             admit_every: Duration::from_secs(10),
+            admit_chips_burst: 64,
+            admit_chips_every: Duration::from_secs(1),
             max_fetches: 8,
             negative: Duration::from_secs(5),
             refresh_every: Duration::from_secs(24 * 3600),

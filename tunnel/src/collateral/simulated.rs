@@ -3,14 +3,16 @@
 use std::future::ready;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use inclavared_attest::appraise::PckCa;
 use inclavared_attest::attester::{Attester as _, UserData};
 use inclavared_attest::evidence::{Claims, Tee};
 use inclavared_attest::sim::{SimAttester, SimPlatform, SimSpec};
 use inclavared_attest::{Digest, KeyId};
 
+use super::source::pem_chain;
 use super::{
-    Clock, CollateralSource, Part, PartAnswer, PckAnswer, PckRequest, SourceError, SourceFuture, StaticSource,
+    AmdPart, Clock, CollateralSource, Part, PartAnswer, PckAnswer, PckRequest, SourceError, SourceFuture, StaticSource,
 };
 
 /// What stands in for Intel's service where there is no hardware.
@@ -19,20 +21,41 @@ pub struct SimulatedSource {
     sets: StaticSource,
     pce_id: [u8; 2],
     pck: Option<PckAnswer>,
+    platform: Arc<SimPlatform>,
+    clock: Clock,
 }
 
 impl SimulatedSource {
     /// A copy of the platform without keys hands out collateral alone. Takes a millisecond or two.
     pub fn new(platform: &Arc<SimPlatform>, clock: Clock) -> Self {
         let sets = [Tee::Sgx, Tee::Tdx].into_iter().filter_map(|tee| platform.collateral(tee).cloned());
-        let sets = StaticSource::new(sets.map(Arc::new).collect(), clock);
-        Self { sets, pce_id: [0; 2], pck: pck(platform) }
+        let sets = StaticSource::new(sets.map(Arc::new).collect(), clock.clone());
+        Self { sets, pce_id: [0; 2], pck: pck(platform), platform: Arc::clone(platform), clock }
     }
 }
 
 impl CollateralSource for SimulatedSource {
     fn part(&self, part: Part) -> SourceFuture<'_, PartAnswer> {
         self.sets.part(part)
+    }
+
+    /// A simulated chip has a certificate for whatever TCB it is asked for; without the keys no chip has one.
+    fn amd(&self, part: AmdPart) -> SourceFuture<'_, Bytes> {
+        let answer = || {
+            let amd = self.platform.amd()?;
+            let id = amd.set().id;
+            match part {
+                AmdPart::Chain(asked) => {
+                    (asked == id).then(|| pem_chain(&[&amd.set().ask, &amd.root().der]).into_bytes())
+                }
+                AmdPart::Crl(asked) => (asked == id).then(|| amd.set().crl.clone()),
+                AmdPart::Vcek { product, chip_id, tcb } if product == id.product => {
+                    amd.vcek(&chip_id, tcb, self.clock.now()).ok()
+                }
+                AmdPart::Vcek { .. } => None,
+            }
+        };
+        Box::pin(ready(answer().map(Bytes::from).ok_or(SourceError::NotFound)))
     }
 
     /// The certificate of the one TCB that the simulated machine has, for every TCB that is not below it. Whose PPID it

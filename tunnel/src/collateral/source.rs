@@ -10,11 +10,16 @@ use inclavared_attest::Timestamp;
 use inclavared_attest::appraise::{Collateral, PckCa};
 
 use super::freshness::Freshness;
-use super::{Clock, CollateralError, FetchError, Part, PartAnswer};
+use super::{AmdPart, Clock, CollateralError, FetchError, Part, PartAnswer};
 
 /// Answers for one root of trust: parts of two roots never stand beside each other.
 pub trait CollateralSource: Send + Sync {
     fn part(&self, part: Part) -> SourceFuture<'_, PartAnswer>;
+
+    /// A part of what AMD's key service has: PEM for a chain, DER for the rest.
+    fn amd(&self, _part: AmdPart) -> SourceFuture<'_, Bytes> {
+        Box::pin(ready(Err(SourceError::NotFound)))
+    }
 
     /// The PCK certificate of a platform. A cache of collateral for verifiers has none.
     fn pck(&self, _request: PckRequest) -> SourceFuture<'_, PckAnswer> {
@@ -93,6 +98,17 @@ impl CollateralSource for StaticSource {
     fn part(&self, part: Part) -> SourceFuture<'_, PartAnswer> {
         Box::pin(ready(part_of(&self.sets, part, self.clock.now()).ok_or(SourceError::NotFound)))
     }
+}
+
+/// Certificates in PEM, one after the other.
+pub(super) fn pem_chain(ders: &[&[u8]]) -> String {
+    use base64::Engine as _;
+    let pem = |der: &&[u8]| {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    };
+    ders.iter().map(pem).collect()
 }
 
 /// A part from the set that has it newest. Of two that are as new it is always the same one: to whoever keeps it, another

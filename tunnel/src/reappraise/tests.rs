@@ -35,8 +35,10 @@ impl World {
         let accepts = AcceptedTags(vec![EvidenceTag::Simulated]);
         let named = NamedVerifier { appraiser, name: "sim", accepts };
         let (pool, threads) = BlockingPool::new(1, 8).unwrap();
+        let appraiser = RememberingAppraiser::new(named, service.book());
         let verifier = Verifier {
-            appraiser: Arc::new(RememberingAppraiser::new(named, service.book())),
+            counters: appraiser.counters(),
+            appraiser: Arc::new(appraiser),
             collateral: Arc::clone(&service),
             pool,
             limit: LIMIT,

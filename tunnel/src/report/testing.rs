@@ -201,7 +201,12 @@ impl Chain {
             depth: (self.hops.len() - i - 1) as u8,
             seq,
             iat_ms: NOW.0 * 1000,
-            own: Own { spki: hop.key.spki().to_vec(), evidence: hop.evidence.digest(), fresh: None },
+            own: Own {
+                spki: hop.key.spki().to_vec(),
+                evidence: hop.evidence.digest(),
+                fresh: None,
+                endorsements: None,
+            },
             upstream: Upstream {
                 leg: hop.leg,
                 peer: i.checked_sub(1).map(|above| self.hops[above].key.kid()),

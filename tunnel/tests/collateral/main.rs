@@ -5,5 +5,6 @@
 mod cache;
 mod failures;
 mod fetch;
+mod kds;
 mod pccs;
 mod support;

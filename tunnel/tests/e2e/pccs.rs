@@ -19,7 +19,7 @@ fn root_alone(world: &World) -> String {
     folder.display().to_string()
 }
 
-fn pccs(from: &str, listen: &str) -> (Program, String) {
+pub(crate) fn pccs(from: &str, listen: &str) -> (Program, String) {
     let program = Program::start(&mut command("inclavared", &format!("pccs --listen {listen} {from}")));
     let address = program.address("pccs");
     (program, address)

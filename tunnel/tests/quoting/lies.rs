@@ -211,6 +211,7 @@ async fn hop(node: &Node, listener: &TcpListener, attester: &Arc<SimAttester>, l
             spki: identity.key.spki().to_vec(),
             evidence: identity.certificate.evidence().digest(),
             fresh: fresh.as_ref().map(|(fresh, _)| fresh.clone()),
+            endorsements: None,
         },
         upstream: Upstream {
             leg: facts.id,

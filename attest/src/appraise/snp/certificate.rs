@@ -2,13 +2,15 @@
 
 use x509_parser::prelude::{X509Certificate, X509Extension};
 
-use super::{SigningKey, SnpProduct, SnpReport, SnpTcb};
-use crate::appraise::AppraisalError;
+use super::{AmdRoot, SigningKey, SnpProduct, SnpReport, SnpTcb};
+use crate::appraise::{AppraisalError, Root};
 use crate::{Reason, Timestamp};
 
 /// A versioned endorsement key whose chain was verified.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Vek {
+    /// Whose root it ends in: AMD's, or the simulated one.
+    pub(super) root: Root,
     pub(crate) product: SnpProduct,
     pub(crate) kind: SigningKey,
     /// The key: an uncompressed point on P-384.
@@ -27,10 +29,11 @@ impl Vek {
     /// Reads the certificate. The caller has verified it.
     pub(super) fn read(
         certificate: &X509Certificate<'_>,
-        product: SnpProduct,
+        root: &AmdRoot,
         intermediate_serial: Vec<u8>,
         expires: Timestamp,
     ) -> Result<Self, AppraisalError> {
+        let product = root.product;
         let extensions = Extensions(certificate);
         extensions.none_is_unknown()?;
         let hwid = extensions.find(&[HWID])?;
@@ -50,7 +53,16 @@ impl Vek {
                 None => return Err(bad(format!("the TCB's part {id}"), "none")),
             };
         }
-        Ok(Self { product, kind, point: point(certificate)?, tcb, chip_id, intermediate_serial, expires })
+        Ok(Self {
+            root: root.root,
+            product,
+            kind,
+            point: point(certificate)?,
+            tcb,
+            chip_id,
+            intermediate_serial,
+            expires,
+        })
     }
 
     /// That it is the key of this chip, with this TCB, and of the kind that the report names.

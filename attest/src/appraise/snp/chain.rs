@@ -16,41 +16,75 @@ use crate::{Reason, Timestamp};
 
 /// Verifies the certificates under one of the roots.
 pub(super) fn verify(endorsements: &SnpEndorsements, roots: &[AmdRoot], now: Timestamp) -> Result<Vek, AppraisalError> {
-    let intermediate = parse(&endorsements.ask)?;
-    let (product, root) = root_of(intermediate.issuer(), roots)?;
-    signed("the ASK or ASVK", &intermediate, &root)?;
-    let may_sign = intermediate.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
-    if !intermediate.is_ca() || !may_sign {
-        return Err(refused("the ASK or ASVK", "a CA certificate", "one that may not sign certificates"));
-    }
+    let ca = Authority::verify(&endorsements.ask, roots, now)?;
     let leaf = parse(&endorsements.vcek)?;
-    signed("the VCEK or VLEK", &leaf, &intermediate)?;
+    signed("the VCEK or VLEK", &leaf, &ca.certificate)?;
     if leaf.is_ca() {
         return Err(refused("the VCEK or VLEK", "the certificate of an end entity", "one of a CA"));
     }
+    let expires = valid("the VCEK or VLEK", &endorsements.vcek, now)?.min(ca.expires);
 
-    let mut expires = Timestamp(u64::MAX);
-    let chain = [("the ARK", root_der(product, roots)), ("the ASK or ASVK", &endorsements.ask[..])];
-    for (what, der) in chain.into_iter().chain([("the VCEK or VLEK", &endorsements.vcek[..])]) {
-        let (begin, end) = certificate_window(der)?;
-        within(what, begin, end, now)?;
-        expires = expires.min(end);
-    }
-
-    let vek = Vek::read(&leaf, product, intermediate.raw_serial().to_vec(), expires)?;
+    let vek = Vek::read(&leaf, ca.root, ca.certificate.raw_serial().to_vec(), expires)?;
     // AMD has one CA for each kind; the one may not speak for the other.
-    let (issuer, subject) = match vek.kind {
-        SigningKey::Vcek => (format!("SEV-{product}"), "SEV-VCEK"),
-        SigningKey::Vlek => (format!("SEV-VLEK-{product}"), "SEV-VLEK"),
+    let subject = match vek.kind {
+        SigningKey::Vcek => "SEV-VCEK",
+        SigningKey::Vlek => "SEV-VLEK",
     };
-    named("the issuer of the VCEK or VLEK", intermediate.subject(), &issuer)?;
+    named("the issuer of the VCEK or VLEK", ca.certificate.subject(), &authority_name(vek.product, vek.kind))?;
     named("the VCEK or VLEK", leaf.subject(), subject)?;
     Ok(vek)
+}
+
+/// An ASK or ASVK whose certificate was verified.
+pub(super) struct Authority<'a, 'r> {
+    pub(super) root: &'r AmdRoot,
+    certificate: X509Certificate<'a>,
+    /// Of its certificate and the root's.
+    pub(super) expires: Timestamp,
+}
+
+impl<'a, 'r> Authority<'a, 'r> {
+    pub(super) fn verify(der: &'a [u8], roots: &'r [AmdRoot], now: Timestamp) -> Result<Self, AppraisalError> {
+        let certificate = parse(der)?;
+        let (root, above) = root_of(certificate.issuer(), roots)?;
+        signed("the ASK or ASVK", &certificate, &above)?;
+        let may_sign = certificate.key_usage().ok().flatten().is_none_or(|usage| usage.value.key_cert_sign());
+        if !certificate.is_ca() || !may_sign {
+            return Err(refused("the ASK or ASVK", "a CA certificate", "one that may not sign certificates"));
+        }
+        let expires = valid("the ARK", &root.der, now)?.min(valid("the ASK or ASVK", der, now)?);
+        Ok(Self { root, certificate, expires })
+    }
+
+    /// That it certifies keys of this kind.
+    pub(super) fn is_for(&self, key: SigningKey) -> Result<(), AppraisalError> {
+        named("the ASK or ASVK", self.certificate.subject(), &authority_name(self.root.product, key))
+    }
+}
+
+fn authority_name(product: SnpProduct, key: SigningKey) -> String {
+    match key {
+        SigningKey::Vcek => format!("SEV-{product}"),
+        SigningKey::Vlek => format!("SEV-VLEK-{product}"),
+    }
+}
+
+fn valid(what: &str, der: &[u8], now: Timestamp) -> Result<Timestamp, AppraisalError> {
+    let (begin, end) = certificate_window(der)?;
+    within(what, begin, end, now)?;
+    Ok(end)
 }
 
 /// The certificate revocation list of an ARK: it names revoked ASKs and ASVKs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Crl(Arc<[u8]>);
+
+/// When a list was issued and when the next one is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CrlWindow {
+    pub(crate) issued: Timestamp,
+    pub(crate) next: Timestamp,
+}
 
 impl Crl {
     /// Verifies a list under one of the roots. Returns whose it is.
@@ -62,6 +96,11 @@ impl Crl {
 
     pub(crate) fn der(&self) -> &[u8] {
         &self.0
+    }
+
+    pub(crate) fn window(&self) -> Result<CrlWindow, AppraisalError> {
+        let (issued, next) = crl_window(&parse_crl(&self.0)?)?;
+        Ok(CrlWindow { issued, next })
     }
 
     /// That the list does not name what is above `vek`, and until when it says so.
@@ -83,7 +122,7 @@ impl Crl {
         const WHAT: &str = "AMD's CRL";
         let bad = |expected: String, found: &str| AppraisalError::new(Reason::Collateral, WHAT, expected, found);
         let crl = parse_crl(&self.0)?;
-        let (product, root) = root_of(crl.issuer(), roots).map_err(|error| AppraisalError {
+        let (AmdRoot { product, .. }, root) = root_of(crl.issuer(), roots).map_err(|error| AppraisalError {
             reason: Reason::Collateral,
             what: WHAT.into(),
             ..error
@@ -98,26 +137,21 @@ impl Crl {
         }
         let (begin, end) = crl_window(&crl)?;
         within(WHAT, begin, end, now)?;
-        Ok((product, end))
+        Ok((*product, end))
     }
 }
 
 fn root_of<'a>(
     issuer: &X509Name<'_>,
     roots: &'a [AmdRoot],
-) -> Result<(SnpProduct, X509Certificate<'a>), AppraisalError> {
+) -> Result<(&'a AmdRoot, X509Certificate<'a>), AppraisalError> {
     for root in roots {
         let certificate = parse(&root.der)?;
         if certificate.subject().as_raw() == issuer.as_raw() {
-            return Ok((root.product, certificate));
+            return Ok((root, certificate));
         }
     }
-    Err(refused("the root of the certificates", "one of AMD's pinned roots", issuer.to_string()))
-}
-
-/// The root was found a moment ago.
-fn root_der(product: SnpProduct, roots: &[AmdRoot]) -> &[u8] {
-    roots.iter().find(|root| root.product == product).map_or(&[], |root| &root.der)
+    Err(refused("the root of the certificates", "one of the roots that are trusted for SEV-SNP", issuer.to_string()))
 }
 
 fn signed(what: &str, certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> Result<(), AppraisalError> {

@@ -14,20 +14,24 @@ mod book;
 mod certificate;
 mod chain;
 mod report;
+mod request;
 mod roots;
+mod set;
 mod tcb;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use book::AmdBook;
 pub use report::{SigningKey, SnpReport};
+pub use request::SnpRequest;
 pub use roots::{AmdRoot, amd_roots};
+pub use set::{AmdKeyId, AmdSet, AmdSetId, AmdSetWindow};
 pub use tcb::{SnpProduct, SnpTcb};
 
 pub(crate) use certificate::Vek;
 pub(crate) use chain::Crl;
 
-use super::{AppraisalError, Appraised, CodeIdentity, Platform, Root, SnpIdentity, SnpPlatform, TcbStatus};
+use super::{AppraisalError, Appraised, CodeIdentity, Platform, SnpIdentity, SnpPlatform, TcbStatus};
 use crate::evidence::{SnpEndorsements, Tee};
 use crate::{CollateralDigest, Digest, Reason, Timestamp};
 
@@ -53,7 +57,7 @@ pub(crate) fn appraise(
     let tcb = Tcbs::read(&report, vek.product)?;
     Ok(Appraised {
         tee: Tee::SevSnp,
-        root: Root::Amd,
+        root: vek.root,
         code: CodeIdentity::SevSnp(Box::new(identity(&report))),
         debug: report.debug(),
         tcb_status: tcb.status(),

@@ -45,7 +45,7 @@ pub struct SnpReport {
 }
 
 /// Which kind of key signed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SigningKey {
     /// The versioned chip endorsement key: of one chip with one TCB.

@@ -1,6 +1,7 @@
 //! AMD's roots of trust.
 
 use super::SnpProduct;
+use crate::appraise::Root;
 
 /// An AMD root key (ARK): it signs for one line of processors.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -8,12 +9,14 @@ pub struct AmdRoot {
     pub product: SnpProduct,
     /// The certificate.
     pub der: Vec<u8>,
+    /// AMD's own, or a simulated one: what ends in it is called so.
+    pub root: Root,
 }
 
 /// The roots of all products, as AMD's key service hands them out (`https://kdsintf.amd.com/vcek/v1/{product}/cert_chain`,
 /// the second certificate), taken from the package `sev` of the virtee project, version 8.0.0.
 pub fn amd_roots() -> Vec<AmdRoot> {
-    SnpProduct::ALL.map(|product| AmdRoot { product, der: pinned(product).to_vec() }).into()
+    SnpProduct::ALL.map(|product| AmdRoot { product, der: pinned(product).to_vec(), root: Root::Amd }).into()
 }
 
 const fn pinned(product: SnpProduct) -> &'static [u8] {

@@ -40,15 +40,15 @@ impl SnpProduct {
     }
 
     /// In the TCB_VERSION of this product, the certificate's extension (the last number of its identifier) for each byte.
-    pub(super) const fn tcb_extensions(self) -> [u8; 8] {
+    pub(crate) const fn tcb_extensions(self) -> [u8; 8] {
         match self {
             Self::Milan | Self::Genoa => [1, 2, 4, 5, 6, 7, 3, 8],
             Self::Turin => [9, 1, 2, 3, 5, 6, 7, 8],
         }
     }
 
-    /// The length of a chip's identifier in its certificate, in bytes.
-    pub(super) const fn hwid_len(self) -> usize {
+    /// The length of a chip's identifier in its certificate and at AMD's key service, in bytes.
+    pub const fn hwid_len(self) -> usize {
         match self {
             Self::Milan | Self::Genoa => 64,
             Self::Turin => 8,
@@ -66,6 +66,18 @@ impl SnpTcb {
             SnpProduct::Turin => {
                 Self { fmc: Some(raw[0]), bootloader: raw[1], tee: raw[2], snp: raw[3], microcode: raw[7] }
             }
+        }
+    }
+
+    /// The eight bytes in the layout of a product; reserved ones are zero.
+    pub const fn to_raw(&self, product: SnpProduct) -> [u8; 8] {
+        let fmc = match self.fmc {
+            Some(fmc) => fmc,
+            None => 0,
+        };
+        match product {
+            SnpProduct::Milan | SnpProduct::Genoa => [self.bootloader, self.tee, 0, 0, 0, 0, self.snp, self.microcode],
+            SnpProduct::Turin => [fmc, self.bootloader, self.tee, self.snp, 0, 0, 0, self.microcode],
         }
     }
 
@@ -128,6 +140,8 @@ mod tests {
         assert_eq!(milan, SnpTcb::read(SnpProduct::Genoa, raw));
         let turin = SnpTcb::read(SnpProduct::Turin, raw);
         assert_eq!(turin, SnpTcb { fmc: Some(1), bootloader: 2, tee: 3, snp: 4, microcode: 8 });
+        assert_eq!(milan.to_raw(SnpProduct::Milan), [1, 2, 0, 0, 0, 0, 7, 8]);
+        assert_eq!(turin.to_raw(SnpProduct::Turin), [1, 2, 3, 4, 0, 0, 0, 8]);
         assert_eq!(milan.to_string(), "bootloader 1 tee 2 snp 7 microcode 8");
         assert_eq!(turin.to_string(), "fmc 1 bootloader 2 tee 3 snp 4 microcode 8");
     }

@@ -6,7 +6,7 @@ use super::testing::{CHIP, CaSpec, MILAN_TCB, NOW, TURIN_TCB, TestAmd, VekSpec, 
 use super::*;
 use crate::KeyId;
 use crate::appraise::tests::real::vectors;
-use crate::appraise::{Appraiser, CollateralBook, TrustRoots};
+use crate::appraise::{Appraiser, CollateralBook, Root, TrustRoots};
 use crate::attester::UserData;
 use crate::evidence::{Claims, Endorsements, Evidence, EvidenceTag};
 use crate::policy::{HopPlace, Policy, PolicyError, Verdict};
@@ -352,14 +352,14 @@ fn through_the_appraiser() {
     assert_eq!(error.reason, Reason::Collateral);
     let error = appraiser.learn(&plain, &TestAmd::generate().endorsements(&vcek), NOW).unwrap_err();
     assert_eq!(error.reason, Reason::QuoteSignature);
-    assert!(appraiser.book().amd().is_empty());
+    assert!(appraiser.book().amd(Root::Amd).is_empty());
 
     // As they come in a peer's certificate.
     let sent = |chain| appraiser.learn_endorsements(&plain, &Endorsements::SevSnp(chain), NOW);
     assert_eq!(sent(amd.endorsements(&elsewhere)).unwrap_err().reason, Reason::Collateral);
     sent(amd.endorsements(&vcek)).unwrap();
     appraiser.learn(&plain, &amd.endorsements(&vcek), NOW).unwrap();
-    assert_eq!(appraiser.book().amd().len(), 1, "the same key once");
+    assert_eq!(appraiser.book().amd(Root::Amd).len(), 1, "the same key once");
     assert_eq!(appraiser.appraise(&plain, NOW).unwrap().root, Root::Amd);
     // By the signature, where the report names no chip.
     assert_eq!(appraiser.appraise(&evidence(&vcek, true), NOW).unwrap().root, Root::Amd);
@@ -369,7 +369,7 @@ fn through_the_appraiser() {
     // A CRL that is at hand is used, and its end ends the appraisal.
     let soon = (Timestamp(NOW.0 - 10), Timestamp(NOW.0 + 10));
     let crl = amd.crl(SnpProduct::Milan, true, soon);
-    appraiser.book().amd().insert_crl(&crl, &amd.roots(), NOW).unwrap();
+    appraiser.book().amd(Root::Amd).insert_crl(&crl, &amd.roots(), NOW).unwrap();
     assert_eq!(appraiser.appraise(&plain, NOW).unwrap_err().reason, Reason::QuoteSignature);
 
     let strict = Appraiser::new(TrustRoots::intel(), Arc::clone(appraiser.book()));

@@ -8,7 +8,7 @@ use inclavared_attest::evidence::Tee;
 use inclavared_config::{CollateralOptions, Listen, LogSettings};
 
 use crate::cli::address::read_address;
-use crate::cli::attestation::read_services;
+use crate::cli::attestation::{read_amd_services, read_services};
 use crate::cli::logging::{LogArgs, log_at};
 use crate::cli::{CliError, Mistakes, Parsed};
 
@@ -49,6 +49,8 @@ pub struct CollateralTask {
 pub enum CollateralWhat {
     /// One set becomes a bundle.
     Fetch { id: CollateralId, out: PathBuf },
+    /// What AMD's key service has for one report becomes a bundle.
+    FetchAmd { report: PathBuf, out: PathBuf },
     /// What is in the cache becomes a bundle.
     Export { out: PathBuf },
     /// A bundle is verified and goes into the cache.
@@ -71,6 +73,9 @@ pub(super) struct PccsArgs {
     /// Asked for collateral [default: as QCNL says, or Intel]
     #[arg(long, value_name = "URL")]
     upstream: Vec<String>,
+    /// Asked for AMD's certificates [default: AMD's key service]
+    #[arg(long, value_name = "URL")]
+    amd_upstream: Vec<String>,
     /// A CA of the services that are asked, in PEM
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
@@ -108,6 +113,25 @@ pub(super) enum CollateralCommand {
         /// A CA of these services, in PEM
         #[arg(long, value_name = "FILE")]
         tls_ca: Option<PathBuf>,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// Fetch what AMD's key service has for an SEV-SNP report into a bundle
+    FetchAmd {
+        /// The report, or a certificate with one in it
+        #[arg(long, value_name = "FILE")]
+        report: PathBuf,
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Asked for it [default: AMD's key service]
+        #[arg(long, value_name = "URL")]
+        service: Vec<String>,
+        /// A CA of these services, in PEM
+        #[arg(long, value_name = "FILE")]
+        tls_ca: Option<PathBuf>,
+        /// Keep it in this folder as well
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
         #[command(flatten)]
         common: CommonArgs,
     },
@@ -153,10 +177,12 @@ impl PccsArgs {
         let listen = read_address::<Listen>("--listen", &self.listen, &mut mistakes);
         let log = self.log.over(log_at("info"), &mut mistakes);
         let services = read_services("--upstream", &self.upstream, &mut mistakes);
+        let amd_services = read_amd_services("--amd-upstream", &self.amd_upstream, &mut mistakes);
         let from = match self.platform {
             Some(folder) => PccsFrom::Platform(folder),
             None => PccsFrom::Options(CollateralOptions {
                 services: (!services.is_empty()).then_some(services),
+                amd_services: (!amd_services.is_empty()).then_some(amd_services),
                 bundle: self.bundle,
                 cache: self.cache,
                 ca: self.tls_ca,
@@ -185,6 +211,17 @@ impl CollateralCommand {
                     mistakes.add("--fmspc", format!("`{fmspc}` is no FMSPC"), "write 12 hexadecimal digits");
                 }
                 (CollateralWhat::Fetch { id, out }, common)
+            }
+            Self::FetchAmd { report, out, service, tls_ca, cache, common } => {
+                let services = read_amd_services("--service", &service, &mut mistakes);
+                let services = (!services.is_empty()).then_some(services);
+                // A simulated platform's service has both forms under one address.
+                match common.platform {
+                    Some(_) => options.services = services,
+                    None => options.amd_services = services,
+                }
+                (options.ca, options.cache) = (tls_ca, cache);
+                (CollateralWhat::FetchAmd { report, out }, common)
             }
             Self::Export { cache, out, common } => {
                 options.cache = Some(cache);

@@ -49,7 +49,8 @@ impl Shared {
         let mut state = self.state();
         let known = state.known.get(&key).copied();
         if let Some(what) = known.and_then(|known| freshness.older_than(&known)) {
-            return Err(CollateralError::Rollback { id: key.1, what });
+            self.counters.count_rollback();
+            return Err(CollateralError::Rollback { id: key.1.into(), what });
         }
         let bytes = size(&set);
         let released = self.make_room(&mut state, key, bytes)?;
@@ -57,11 +58,14 @@ impl Shared {
         let changed = previous.is_some_and(|previous| previous.digest() != set.digest());
         let refresh_at = self.next_refresh(root, &set);
         let (digest, expires) = (set.digest(), set.expires());
-        self.book
-            .insert(root, set)
-            .map_err(|error| CollateralError::Rollback { id: key.1, what: error.to_string() })?;
+        self.book.insert(root, set).map_err(|error| {
+            self.counters.count_rollback();
+            CollateralError::Rollback { id: key.1.into(), what: error.to_string() }
+        })?;
         let pinned = pinned || state.entries.get(&key).is_some_and(|entry| entry.pinned);
-        state.entries.insert(key, Entry { bytes, used: Instant::now(), refresh_at, failed_refreshes: 0, pinned });
+        let (used, fetched) = (Instant::now(), self.settings.clock.now());
+        let entry = Entry { bytes, fetched, used, refresh_at, failed_refreshes: 0, pinned };
+        state.entries.insert(key, entry);
         state.failures.remove(&key);
         state.remember(key, known.map_or(freshness, |known| freshness.max(known)));
         drop(state);
@@ -96,11 +100,11 @@ impl Shared {
                 Some(key) => released.push(key),
                 None if full => {
                     let found = "as many sets as are kept, all in use";
-                    return Err(CollateralError::Limited { id: key.1, found, limit: cache.max_sets });
+                    return Err(CollateralError::Limited { id: key.1.into(), found, limit: cache.max_sets });
                 }
                 None => {
                     let found = "as many bytes of collateral as are kept, all in use";
-                    return Err(CollateralError::Limited { id: key.1, found, limit: cache.max_bytes });
+                    return Err(CollateralError::Limited { id: key.1.into(), found, limit: cache.max_bytes });
                 }
             }
         }

@@ -30,6 +30,7 @@ impl Shared {
             if timeout(wait, self.due.notified()).await.is_ok() {
                 sleep(TICK).await;
             }
+            self.refresh_amd();
             for key in self.all_due() {
                 let flight = {
                     let mut state = self.state();
@@ -45,7 +46,8 @@ impl Shared {
 
     fn next_due(&self) -> Timestamp {
         let state = self.state();
-        state.entries.values().map(|entry| entry.refresh_at).min().unwrap_or(Timestamp(u64::MAX))
+        let intel = state.entries.values().map(|entry| entry.refresh_at).min();
+        intel.into_iter().chain(state.amd.next_due()).min().unwrap_or(Timestamp(u64::MAX))
     }
 
     /// A few at a time. Each is put off meanwhile, so that it does not come up again while it is under way.
@@ -78,7 +80,7 @@ impl Shared {
 }
 
 /// A minute becomes an hour, no more.
-const MAX_DOUBLINGS: u32 = 6;
+pub(super) const MAX_DOUBLINGS: u32 = 6;
 
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
@@ -86,7 +88,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(200);
 
 /// Between four and six fifths: a fleet that starts together does not ask together.
-fn jitter(wait: Duration) -> Duration {
+pub(super) fn jitter(wait: Duration) -> Duration {
     let mut random = [0; 4];
     // Without randomness everybody asks at once, which is a pity and no error.
     let _ = aws_lc_rs::rand::fill(&mut random);
