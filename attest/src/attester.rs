@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::Reason;
+use crate::certificate::LegacyKey;
 use crate::evidence::{Claims, Endorsements, EvidenceTag};
 
 /// Makes quotes over the claims of this process. Implementations block: they run on a bounded pool of threads.
@@ -24,7 +25,7 @@ pub trait Attester: Send + Sync + fmt::Debug {
 
 /// The 64 bytes that a quote covers: SHA-256 of the claims, then 32 zero bytes.
 ///
-/// It can be made from [`Claims`] alone, so that no caller can have bytes of its own choice quoted: a function
+/// It can be made from [`Claims`] alone, or from a key of the legacy form, so that no caller can have bytes of its own choice quoted: a function
 /// that quotes what it is given is a signing oracle.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserData([u8; 64]);
@@ -34,6 +35,13 @@ impl UserData {
     pub fn of(claims: &Claims) -> Self {
         let mut bytes = [0; 64];
         bytes[..32].copy_from_slice(crate::Digest::of(claims.encoded()).as_bytes());
+        Self(bytes)
+    }
+
+    /// SHA-256 of the public key, as enclave-tls has it. Of a key that was made here: this, too, quotes nobody's bytes.
+    pub fn of_legacy_key(key: &LegacyKey) -> Self {
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(crate::Digest::of(key.public_pkcs1()).as_bytes());
         Self(bytes)
     }
 

@@ -222,6 +222,15 @@ fn read_sim(table: &Table<'_>) -> SimSettings {
 }
 
 impl Attestation {
+    /// What `auto` finds is known at the start alone.
+    pub(crate) fn may_quote_sgx(&self) -> bool {
+        match self.attester {
+            AttesterKind::SgxEcdsa | AttesterKind::Auto => true,
+            AttesterKind::Sim => self.sim.tee == Tee::Sgx,
+            AttesterKind::TdxEcdsa | AttesterKind::SevSnp | AttesterKind::Null => false,
+        }
+    }
+
     /// Something in it is simulated, so that the simulated platform's folder has to be known.
     pub fn needs_platform(&self) -> bool {
         self.attester == AttesterKind::Sim || self.verifier == VerifierKind::Sim

@@ -94,6 +94,12 @@ fn read_config(path: &Path, root: &Table<'_>) -> Option<Config> {
     let policies = read_policies(root);
     let routes = read_routes(path, root, &policies);
     let attestation = read_attestation(path, root);
+    if let Some(route) = routes.iter().find(|route| route.compat.is_some())
+        && !attestation.may_quote_sgx()
+    {
+        let what = format!("the route `{}` has `compat`, whose certificate holds an SGX quote", route.name);
+        root.mistake(what, "write `attester = \"sgx_ecdsa\"` (or a simulated SGX), or leave `compat` out");
+    }
     let tls = read_tls(root);
     let (limits, deadlines, log) = (read_limits(root), read_deadlines(root), read_log(root));
     let workers = root.get("workers").and_then(|v| v.integer::<usize>(1..=1024)).and_then(NonZeroUsize::new);

@@ -16,7 +16,8 @@ use crate::{Attestation, Downstream, PkiUpstream, Route, Upstream};
 
 /// H(dCBOR["inclavared/config", 1, attester, verifier, [route, ...]]), the routes in the order of their names.
 ///
-/// A route is [name, listen, target, [upstream, demand], [downstream, demand], role, legacy, ttl, disclose_expected, ?proxy_protocol]. A
+/// A route is [name, listen, target, [upstream, demand], [downstream, demand], role, legacy, ttl, disclose_expected,
+/// ?proxy_protocol, ?compat]. A
 /// demand is a policy digest, null, or, of a side with a PKI's certificates, what names the peers that are let in: of
 /// upstream [client_ca or null], of downstream [ca, server_name]. Files are named and their content is not covered: it
 /// changes with every renewal. There are no maps in it, so arrays of definite length are all that dCBOR asks for.
@@ -32,8 +33,8 @@ pub(crate) fn config_digest(attestation: &Attestation, routes: &[Route]) -> Conf
 }
 
 fn write_route(e: &mut Writer, route: &Route) -> Written {
-    // Left out where it is not set: the digests of configurations from before it was there stay what they were.
-    e.array(9 + u64::from(route.proxy_protocol.is_some()))?
+    // Left out where they are not set: the digests of configurations from before they were there stay what they were.
+    e.array(9 + u64::from(route.proxy_protocol.is_some()) + u64::from(route.compat.is_some()))?
         .str(&route.name)?
         .str(&route.listen.to_string())?
         .str(&route.target.to_string())?;
@@ -51,6 +52,9 @@ fn write_route(e: &mut Writer, route: &Route) -> Written {
     e.str(&route.role)?.str(route.legacy.label())?.u8(route.ttl)?.bool(route.disclose_expected)?;
     if let Some(proxy_protocol) = route.proxy_protocol {
         e.str(proxy_protocol.label())?;
+    }
+    if let Some(compat) = route.compat {
+        e.str(compat.label())?;
     }
     Ok(())
 }
@@ -117,6 +121,7 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
             ("downstream = \"plain\"", "downstream = \"plain\"\nlegacy = \"deny\""),
             ("downstream = \"plain\"", "downstream = \"plain\"\nttl = 2"),
             ("downstream = \"plain\"", "downstream = \"plain\"\ndisclose_expected = true"),
+            ("policy = \"p\" }", "policy = \"p\" }\ncompat = \"enclave-tls\""),
             ("downstream = \"plain\"", "downstream = \"plain\"\nproxy_protocol = \"v2\""),
             ("upstream = \"attested\"", "upstream = { tls = \"pki\", cert = \"c\", key = \"k\" }"),
             ("upstream = \"attested\"", "upstream = { tls = \"pki\", cert = \"c\", key = \"k\", client_ca = \"a\" }"),

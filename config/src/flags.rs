@@ -176,6 +176,7 @@ fn from_command_line(typed: OneRoute<'_>) -> Result<Config, Errors> {
         role: typed.role.unwrap_or_else(|| default_role(&downstream).to_owned()),
         downstream,
         legacy: typed.legacy,
+        compat: None,
         ttl: DEFAULT_TTL,
         disclose_expected: false,
         proxy_protocol: typed.proxy_protocol,

@@ -55,6 +55,6 @@ pub use pki::{CertificateFiles, PkiDownstream, PkiUpstream};
 pub use policy::{GENUINE_ONLY, is_name, load_policy, parse_policy};
 pub use recorded::{RecordMeta, RecordedHop, render_recorded, render_recorded_path};
 pub use references::{file_and_name, signature_file};
-pub use route::{Downstream, Legacy, ProxyProtocol, Route, Upstream, WarmLegs};
+pub use route::{Compat, Downstream, Legacy, ProxyProtocol, Route, Upstream, WarmLegs};
 pub use summary::{Summary, check};
 pub use tls::{Group, Suite, TlsSettings};

@@ -24,6 +24,8 @@ pub struct Route {
     /// What this hop calls itself in its evidence and records (`ingress`, `relay`, `workload`).
     pub role: String,
     pub legacy: Legacy,
+    /// The clients are those of another protocol, which is spoken in place of this one.
+    pub compat: Option<Compat>,
     /// How many hops may follow this one. Invariant: 1 to 16.
     pub ttl: u8,
     /// Tells clients without evidence, too, what was expected of a refused hop. That gives away reference values.
@@ -85,6 +87,23 @@ pub enum Legacy {
     /// Served without frames, after this hop has itself verified the path below under its own policy.
     #[default]
     Enforce,
+}
+
+/// Another protocol than this one, for clients that know no newer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compat {
+    /// The original's `shelter`: an RSA key in a certificate of early RA-TLS, one question, one answer in JSON. Invariant of
+    /// a [`Route`]: the upstream is attested and the downstream appraised.
+    EnclaveTls,
+}
+
+impl Compat {
+    /// The word in configuration and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::EnclaveTls => "enclave-tls",
+        }
+    }
 }
 
 impl Upstream {
@@ -183,6 +202,7 @@ fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<
     let downstream = read_downstream(table, folder, target.as_ref(), policies);
     let role = table.get("role").and_then(|v| read_name(&v));
     let legacy = table.get("legacy").and_then(|v| v.word(&[("deny", Legacy::Deny), ("enforce", Legacy::Enforce)]));
+    let compat = table.get("compat").and_then(|v| v.word(&[("enclave-tls", Compat::EnclaveTls)]));
     let ttl = table.get("ttl").and_then(|v| v.integer(1..=MAX_TTL.into())).unwrap_or(DEFAULT_TTL);
     let warm = table.get("warm").and_then(|v| read_warm(&v, downstream.as_ref()));
     let disclose_expected = table.get("disclose_expected").and_then(|v| v.flag()).unwrap_or(false);
@@ -201,6 +221,13 @@ fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<
     {
         table.mistake_at("xfer", "this is what the route itself listens on", "name the next hop or the workload");
     }
+    if compat.is_some() {
+        check_compat(table, upstream.as_ref(), downstream.as_ref(), legacy);
+        if warm.is_some() {
+            let what = "each question is answered from a path that is verified for it alone";
+            table.mistake_at("warm", what, "leave `warm` out");
+        }
+    }
     if proxy_protocol.is_some() && downstream.as_ref().is_some_and(|side| side.policy().is_some()) {
         table.mistake_at(
             "proxy_protocol",
@@ -217,11 +244,34 @@ fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<
         upstream,
         downstream,
         legacy: legacy.unwrap_or_default(),
+        compat,
         ttl,
         disclose_expected,
         proxy_protocol,
         warm,
     })
+}
+
+/// What the original's clients cannot be part of. What could not be read has been reported.
+fn check_compat(
+    table: &Table<'_>,
+    upstream: Option<&Upstream>,
+    downstream: Option<&Downstream>,
+    legacy: Option<Legacy>,
+) {
+    let wrong = |what: &str, remedy: &str| table.mistake_at("compat", what, remedy);
+    if upstream.is_some_and(|side| *side != Upstream::Attested) {
+        let remedy = "write `upstream = \"attested\"`";
+        wrong("the original's clients meet this process's evidence, and show none themselves", remedy);
+    }
+    if downstream.is_some_and(|side| side.policy().is_none()) {
+        let remedy = "write `downstream = { tls = \"mutual\", policy = \"NAME\" }` (or \"attested\")";
+        wrong("the answer is what was verified of the workload, and nothing attests this target", remedy);
+    }
+    if legacy == Some(Legacy::Deny) {
+        let remedy = "leave `legacy` out, or take another route for clients that speak it";
+        wrong("the original's clients offer no `inclavared/1`, and `legacy = \"deny\"` refuses those", remedy);
+    }
 }
 
 /// `warm = { size = 8, max_age = "4s" }`.

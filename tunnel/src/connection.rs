@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::appraise::Admitted;
 use crate::close::{Below, Closed, Closing, Ending};
+use crate::compat;
 use crate::connect::{dial, server_name, terminal_kind};
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::forward::{self, Behind, Judged};
@@ -74,6 +75,9 @@ async fn run(
     begun: Instant,
     report: &mut Report,
 ) -> Result<Closed, Error> {
+    if route.route.compat.is_some() {
+        return Box::pin(compat::serve(node, route, socket, source, report)).await;
+    }
     // From before the first appraisal, so that no change falls between it and the stream.
     let changes = node.verifier.changes();
     // The opening is large and short: on the heap it is gone when the stream begins.

@@ -4,7 +4,7 @@
 //! records with it, for as long as it lives.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -18,6 +18,7 @@ use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
+use crate::compat::LegacyService;
 use crate::error::Error;
 
 /// How long a certificate is valid: a rotation that fails for a while keeps the old key until then.
@@ -51,6 +52,8 @@ pub struct IdentityService {
     current: ArcSwapOption<HopIdentity>,
     /// Every identity that a leg still holds, to recognise a path that comes back.
     live: Mutex<HashMap<KeyId, Weak<HopIdentity>>>,
+    /// Some on a route of `compat`.
+    legacy: OnceLock<Arc<LegacyService>>,
 }
 
 impl HopIdentity {
@@ -84,7 +87,8 @@ impl IdentityService {
         naming: Option<Arc<NamingKey>>,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let service = Self { attester, role, naming, current: ArcSwapOption::empty(), live: Mutex::default() };
+        let (current, live, legacy) = (ArcSwapOption::empty(), Mutex::default(), OnceLock::new());
+        let service = Self { attester, role, naming, current, live, legacy };
         service.rotate(now)?;
         Ok(service)
     }
@@ -137,6 +141,18 @@ impl IdentityService {
     pub fn is_mine(&self, kid: &KeyId) -> bool {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         live.get(kid).is_some_and(|identity| identity.strong_count() > 0)
+    }
+
+    /// Has a certificate in the old form as well. Blocks for a key and a quote.
+    pub fn start_legacy(&self, now: Timestamp) -> Result<(), Error> {
+        let service = LegacyService::start(Arc::clone(&self.attester), now)?;
+        // Said twice, the first stays.
+        let _ = self.legacy.set(service);
+        Ok(())
+    }
+
+    pub fn legacy(&self) -> Option<&Arc<LegacyService>> {
+        self.legacy.get()
     }
 
     pub fn attester(&self) -> &Arc<dyn Attester> {

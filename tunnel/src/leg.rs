@@ -232,7 +232,7 @@ pub(crate) fn out_of_order(frame: &Frame, expected: &'static str, may_abort: boo
 }
 
 /// The alert that comes nearest to why a stock peer is refused (RFC 8446 section 6.2).
-fn alert_for(error: &Error) -> AlertDescription {
+pub(crate) fn alert_for(error: &Error) -> AlertDescription {
     match error {
         Error::Peer(PeerMisbehaved::Record(record)) => record.alert().unwrap_or(AlertDescription::InternalError),
         Error::Refused(_) | Error::Collateral { .. } => AlertDescription::AccessDenied,

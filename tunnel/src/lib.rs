@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod close;
 pub mod collateral;
+pub mod compat;
 pub mod connect;
 pub mod connection;
 pub mod crew;

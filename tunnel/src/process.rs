@@ -303,12 +303,13 @@ fn routes(
                             .map_or_else(|| inclavared_attest::PolicyDigest::of(b""), |policy| policy.digest()),
                         config_digest: config.digest,
                     };
+                    let failed = |source| StartError::Identity { route: route.name.clone(), source: Box::new(source) };
                     let service =
                         IdentityService::start_named(Arc::clone(attester), role, naming.clone(), Timestamp::now())
-                            .map_err(|source| StartError::Identity {
-                                route: route.name.clone(),
-                                source: Box::new(source),
-                            })?;
+                            .map_err(failed)?;
+                    if route.compat.is_some() {
+                        service.start_legacy(Timestamp::now()).map_err(failed)?;
+                    }
                     Some(Arc::new(service))
                 }
                 _ => None,

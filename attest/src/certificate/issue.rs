@@ -126,7 +126,7 @@ fn make(
     Ok(HopCertificate { der, evidence, snp_endorsements, kid: read.kid, not_before, not_after })
 }
 
-fn parameters(not_before: Timestamp, not_after: Timestamp) -> Result<CertificateParams, IssueError> {
+pub(super) fn parameters(not_before: Timestamp, not_after: Timestamp) -> Result<CertificateParams, IssueError> {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let mut params = CertificateParams::default();
     // The bound on `not_after` keeps both in the range of the type.
@@ -171,7 +171,7 @@ impl SigningKey for Signer<'_> {
 }
 
 /// A peer's clock may be this much behind ours. Five minutes is what Kerberos made the custom.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+pub(super) const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// Subject and issuer. It says nothing: who a hop is stands in its evidence.
 const SUBJECT: &str = "inclavared hop";

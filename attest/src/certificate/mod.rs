@@ -6,6 +6,7 @@
 mod cmw;
 mod error;
 mod issue;
+mod issue_legacy;
 mod legacy;
 mod locate;
 mod parse;
@@ -16,6 +17,7 @@ mod x509;
 pub use cmw::CmwError;
 pub use error::{CertificateError, IssueError};
 pub use issue::{HopCertificate, issue, issue_named, issue_with_endorsements};
+pub use issue_legacy::{LegacyKey, issue_legacy};
 pub use legacy::{LegacyCertificate, parse_legacy};
 pub use locate::EvidenceForm;
 pub(crate) use locate::locate_evidence;

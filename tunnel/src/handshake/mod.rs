@@ -19,6 +19,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::pki_types::ServerName;
 use rustls::server::NoServerSessionStorage;
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite};
 use tokio::io::AsyncWriteExt as _;
 
@@ -121,6 +122,25 @@ pub async fn accept(
     Ok((Leg::tls(socket, established, TlsFacts { leg, peer, own: Some(identity) }), speaks))
 }
 
+/// Accepts with a configuration that is fixed beforehand.
+pub(crate) async fn accept_with(
+    socket: &mut Socket,
+    config: Arc<ServerConfig>,
+    turns: &Arc<Gate>,
+    limit: Duration,
+) -> Result<Established, Error> {
+    let handshake = async {
+        let mut received = BytesMut::new();
+        tls::read_client_hello(socket, &mut received).await.map_err(tls_error)?;
+        let _turn = turns.turn(socket.peer_ip()).await?;
+        tls::accept(socket, config, received).await.map_err(tls_error)
+    };
+    match within("the TLS handshake", limit, handshake).await {
+        Ok(established) => Ok(established),
+        Err(error) => Err(refusal_is_heard(socket, error).await),
+    }
+}
+
 /// Starts an attested leg. `identity` is what we show where the server asks for it.
 pub async fn connect(
     socket: Socket,
@@ -169,6 +189,16 @@ fn facts(established: &Established, server: KeyId, client: Option<KeyId>) -> Leg
         alpn: established.alpn.clone(),
         sni: established.sni.clone(),
     }
+}
+
+/// One certificate, whatever the client offers, and none of the client's.
+pub(crate) fn config_with(provider: &Arc<CryptoProvider>, key: Arc<CertifiedKey>) -> Result<ServerConfig, Error> {
+    let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(config_error)?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(Fixed::new(key));
+    without_resumption(&mut config);
+    Ok(config)
 }
 
 fn server_config(

@@ -21,10 +21,8 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use bytes::BytesMut;
-
 use super::remembered::Remembered;
-use super::{refusal_is_heard, tls_error, within, without_client_resumption, without_resumption};
+use super::{accept_with, tls_error, within, without_client_resumption, without_resumption};
 use crate::error::Error;
 use crate::leg::Leg;
 use crate::permits::Gate;
@@ -44,17 +42,7 @@ pub async fn accept_pki(
     turns: &Arc<Gate>,
     limit: Duration,
 ) -> Result<Leg, Error> {
-    let config = files.0.current();
-    let handshake = async {
-        let mut received = BytesMut::new();
-        tls::read_client_hello(&mut socket, &mut received).await.map_err(tls_error)?;
-        let _turn = turns.turn(socket.peer_ip()).await?;
-        tls::accept(&mut socket, config, received).await.map_err(tls_error)
-    };
-    let established = match within("the TLS handshake", limit, handshake).await {
-        Ok(established) => established,
-        Err(error) => return Err(refusal_is_heard(&mut socket, error).await),
-    };
+    let established = accept_with(&mut socket, files.0.current(), turns, limit).await?;
     Ok(Leg::pki(socket, established))
 }
 

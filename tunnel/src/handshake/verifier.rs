@@ -71,7 +71,7 @@ fn parse(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<PeerCertificate, c
     {
         return Ok(known);
     }
-    let read = certificate::parse(leaf, now)?;
+    let read = certificate::parse(leaf, now).or_else(|refused| interoperable(leaf, now).ok_or(refused))?;
     PARSED.with_borrow_mut(|parsed| {
         if parsed.len() >= MOST_PARSED {
             parsed.clear();
@@ -79,6 +79,14 @@ fn parse(leaf: &CertificateDer<'_>, now: Timestamp) -> Result<PeerCertificate, c
         parsed.insert(name, read.clone());
     });
     Ok(read)
+}
+
+/// The certificate of a peer that does not speak this protocol: rats-tls, librats and Gramine have keys of other kinds,
+/// too. What claims to be a hop has a hop's key, or is refused for that.
+fn interoperable(leaf: &CertificateDer<'_>, now: Timestamp) -> Option<PeerCertificate> {
+    let read = certificate::parse_interoperable(leaf, now).ok()?;
+    // One without evidence is read, too: that says more of it than its kind of key does.
+    read.evidence.as_ref().is_none_or(|evidence| evidence.claims().hop().is_none()).then_some(read)
 }
 
 thread_local! {
@@ -97,8 +105,14 @@ fn refused(error: impl std::error::Error + Send + Sync + 'static) -> rustls::Err
     rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
 }
 
-/// Hop keys are P-256 alone.
-const SCHEMES: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
+/// Hop keys are P-256 alone, which comes first; the others are of peers with interoperable evidence.
+const SCHEMES: &[SignatureScheme] = &[
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+];
 
 const NO_TLS12: rustls::Error = rustls::Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered);
 

@@ -1,0 +1,5 @@
+//! The bodies of the fuzz targets.
+
+mod targets;
+
+pub use targets::*;
