@@ -1,5 +1,7 @@
 //! Each field of a policy on evidence of a simulated platform, appraised as real evidence is.
 
+#![allow(clippy::unwrap_used, reason = "test code, outside of test functions")]
+
 use std::sync::Arc;
 
 use inclavared_attest::appraise::{Appraise as _, Appraised, Appraiser, CollateralBook, Root, TrustRoots};
@@ -10,7 +12,7 @@ use inclavared_attest::policy::{
     Applies, Demand, Field, FieldValue, HopPlace, HopRule, Measurements, Policy, PolicyError, ReferenceValue, Test,
     Verdict,
 };
-use inclavared_attest::sim::{QuoteFormat, SimAttester, SimPlatform, SimSpec};
+use inclavared_attest::sim::{QuoteFormat, SimAttester, SimPlatform, SimSnpAttester, SimSnpSpec, SimSpec};
 use inclavared_attest::{Reason, Timestamp};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -45,20 +47,24 @@ impl World {
             Tee::Sgx => ReferenceValue::SgxEnclave { mrenclave: spec.mrenclave },
             _ => ReferenceValue::Tdx { mrtd: spec.mrtd, rtmr: [None; 4], mrconfigid: None },
         };
-        let rule = HopRule {
-            applies: Applies::Any,
-            tees: [spec.tee()].into(),
-            reference_values: vec![value],
-            demands: vec![demand],
-            config_digest: None,
-        };
-        let policy = Policy {
-            name: "fields".into(),
-            allow_simulated: true,
-            measurements: Measurements::Rules(vec![rule]),
-            ..Policy::genuine_only()
-        };
+        let policy = policy(spec.tee(), value, demand);
         policy.admit(&HopPlace { position: 1, last: true, role: "workload" }, &appraised, &claims, NOW)
+    }
+}
+
+fn policy(tee: Tee, value: ReferenceValue, demand: Demand) -> Policy {
+    let rule = HopRule {
+        applies: Applies::Any,
+        tees: [tee].into(),
+        reference_values: vec![value],
+        demands: vec![demand],
+        config_digest: None,
+    };
+    Policy {
+        name: "fields".into(),
+        allow_simulated: true,
+        measurements: Measurements::Rules(vec![rule]),
+        ..Policy::genuine_only()
     }
 }
 
@@ -96,6 +102,52 @@ fn what_the_simulated_platform_states_arrives_and_is_compared() {
         }
         assert_eq!(compared, if spec.tee() == Tee::Sgx { 10 } else { 11 });
     }
+}
+
+#[test]
+fn what_a_simulated_guest_states_arrives_and_is_compared() {
+    let platform = Arc::new(SimPlatform::generate(NOW).unwrap().with_amd(NOW).unwrap());
+    let amd = platform.amd().unwrap();
+    let roots = TrustRoots::vendors().with_simulated_amd([amd.root().clone()]);
+    let book = CollateralBook::new();
+    book.amd(Root::Simulated).insert_set(amd.set(), roots.amd(Root::Simulated), NOW).unwrap();
+    let appraiser = Appraiser::new(roots, Arc::new(book));
+    let judge = |spec: &SimSnpSpec, demand: Demand| {
+        let attester = SimSnpAttester::new(&platform, spec.clone(), NOW).unwrap();
+        let claims = Claims::new(HopKey::generate().unwrap().kid(), None, None);
+        let quote = attester.quote(&UserData::of(&claims)).unwrap();
+        let evidence = Evidence::new(attester.tag(), quote, claims.clone()).unwrap();
+        appraiser.learn_endorsements(&evidence, &attester.endorsements().unwrap(), NOW).unwrap();
+        let value = ReferenceValue::SevSnp { measurement: spec.measurement };
+        let policy = policy(Tee::SevSnp, value, demand);
+        let appraised = appraiser.appraise(&evidence, NOW).unwrap();
+        policy.admit(&HopPlace { position: 1, last: true, role: "workload" }, &appraised, &claims, NOW)
+    };
+    let usual = SimSnpSpec::new("fields");
+    let mut compared = 0;
+    for &field in Field::ALL.iter().filter(|field| field.tee() == Tee::SevSnp && **field != Field::SnpMeasurement) {
+        let value = match (field, field.width()) {
+            (Field::Vmpl, _) => FieldValue::Number(2),
+            (Field::GuestPolicy, _) => FieldValue::Number(0x12_0000),
+            (_, Some(width)) => FieldValue::Bytes((0..width).map(|i| i as u8 ^ 0x5a).collect()),
+            (_, None) => FieldValue::Number(0x1234_5678),
+        };
+        let mut stated = usual.clone();
+        stated.set(field, &value).unwrap();
+        let demand = Demand::one(field, value.clone());
+        let verdict = judge(&stated, demand.clone()).unwrap();
+        assert_eq!(verdict.comparisons.last().unwrap().field, field.name());
+        let error = judge(&usual, demand).unwrap_err();
+        assert_eq!((error.reason, error.what.as_str()), (Reason::Measurement, field.name()));
+        assert_eq!(error.expected, value.to_string());
+        compared += 1;
+    }
+    assert_eq!(compared, 8);
+    let mut spec = usual;
+    let refused = spec.set(Field::Xfam, &FieldValue::Number(1)).unwrap_err().to_string();
+    assert_eq!(refused, "xfam is no field of a simulated guest, or has another kind of value");
+    let refused = spec.set(Field::Vmpl, &FieldValue::Number(u64::MAX)).unwrap_err().to_string();
+    assert_eq!(refused, "vmpl does not hold such a value");
 }
 
 #[test]

@@ -148,6 +148,15 @@ pub const SIM_FIELDS: &[Field] = &[
     Field::TdAttributes,
     Field::Xfam,
     Field::MrSeam,
+    Field::SnpMeasurement,
+    Field::HostData,
+    Field::IdKeyDigest,
+    Field::AuthorKeyDigest,
+    Field::FamilyId,
+    Field::ImageId,
+    Field::GuestSvn,
+    Field::GuestPolicy,
+    Field::Vmpl,
 ];
 
 /// `[attestation]` and `[collateral]`. A relative platform folder lies beside the file.
@@ -210,7 +219,7 @@ fn read_sim(table: &Table<'_>) -> SimSettings {
         }
         let read = match field.width() {
             Some(width) => value.hex_bytes(width).map(FieldValue::Bytes),
-            None => value.integer::<u16>(0..=u16::MAX.into()).map(|number| FieldValue::Number(number.into())),
+            None => value.integer::<u64>(0..=i64::MAX).map(FieldValue::Number),
         };
         sim.fields.extend(read.map(|value| (*field, value)));
     }

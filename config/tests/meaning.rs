@@ -336,7 +336,7 @@ fn a_summary_says_what_weakens_the_proof() {
     ];
     assert_eq!(summary.warnings, expected);
     assert!(summary.to_string().ends_with(&format!("configuration digest {}", summary.digest)));
-    let quiet = check(Path::new("../examples/hop.toml")).unwrap();
+    let quiet = check(Path::new("../examples/sidecar.toml")).unwrap();
     assert!(quiet.warnings.is_empty(), "{:?}", quiet.warnings);
 }
 

@@ -154,7 +154,7 @@ fn a_signature_that_is_asked_for_has_to_hold() {
     assert_eq!(folder.refused(hop), format!("policy.toml:5: policy.p.hop[1].reference_values: {unsigned}"));
 
     folder.values("v.toml", &text, Some(&ours));
-    folder.write("v.toml", text.replace("11", "12"));
+    folder.write("v.toml", text.replace("position = 1", "position = 2"));
     let key = ours.trusted().kid();
     let altered = "the file or its signature was altered: it names the trusted key";
     assert_eq!(

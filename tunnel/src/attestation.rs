@@ -154,7 +154,10 @@ fn simulated(folder: &Path, settings: &SimSettings) -> Result<Arc<dyn Attester>,
         };
         let SimSettings { debug, certificates, .. } = *settings;
         let machine = settings.machine.clone();
-        let spec = SimSnpSpec { debug, certificates, provisional, machine, ..SimSnpSpec::new(label) };
+        let mut spec = SimSnpSpec { debug, certificates, provisional, machine, ..SimSnpSpec::new(label) };
+        for (field, value) in &settings.fields {
+            spec.set(*field, value).map_err(failed)?;
+        }
         return Ok(Arc::new(SimSnpAttester::new(&platform, spec, Timestamp::now()).map_err(failed)?));
     }
     let mut spec = SimSpec::of(settings.tee, label).map_err(failed)?;

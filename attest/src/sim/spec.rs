@@ -235,7 +235,7 @@ fn number(slot: &mut u16, number: u64) -> bool {
     u16::try_from(number).map(|number| *slot = number).is_ok()
 }
 
-fn bytes<const N: usize>(slot: &mut [u8; N], bytes: &[u8]) -> bool {
+pub(super) fn bytes<const N: usize>(slot: &mut [u8; N], bytes: &[u8]) -> bool {
     <[u8; N]>::try_from(bytes).map(|bytes| *slot = bytes).is_ok()
 }
 

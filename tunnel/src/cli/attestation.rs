@@ -231,11 +231,11 @@ fn read_field(text: &str, tee: Tee, mistakes: &mut Mistakes) -> Option<(Field, F
             (read.map(FieldValue::Bytes), format!("write {name}= and {} hexadecimal digits", 2 * width))
         }
         None => {
-            let read = value.parse::<u16>().ok();
-            (
-                read.map(|number| FieldValue::Number(number.into())),
-                format!("write {name}= and a number from 0 to 65535"),
-            )
+            let number = match value.strip_prefix("0x") {
+                Some(digits) => u64::from_str_radix(digits, 16),
+                None => value.parse(),
+            };
+            (number.ok().map(FieldValue::Number), format!("write {name}= and a number"))
         }
     };
     if read.is_none() {

@@ -11,12 +11,14 @@ pub(crate) use keys::{AmdKeys, CaSpec, VekSpec};
 
 use std::sync::Arc;
 
+use super::spec::bytes;
 use super::{BACKDATE, CERTIFICATE_VALIDITY, COLLATERAL_VALIDITY, SimError, SimPlatform, derive};
 use crate::Timestamp;
 use crate::appraise::Root;
 use crate::appraise::snp::{AmdRoot, AmdSet, AmdSetId, SigningKey, SnpProduct};
 use crate::attester::{Attester, AttesterError, UserData};
 use crate::evidence::{Endorsements, EvidenceTag, SnpEndorsements};
+use crate::policy::{Field, FieldValue};
 
 /// What stands for AMD: all that a verifier needs, and (where they are at hand) the keys.
 #[derive(Debug)]
@@ -32,6 +34,15 @@ pub struct SimAmd {
 pub struct SimSnpSpec {
     pub measurement: [u8; 48],
     pub host_data: [u8; 32],
+    /// Of the guest's ID block, with the version in `guest_svn`.
+    pub id_key_digest: [u8; 48],
+    pub author_key_digest: [u8; 48],
+    pub family_id: [u8; 16],
+    pub image_id: [u8; 16],
+    pub guest_svn: u32,
+    /// GUEST_POLICY, without DEBUG.
+    pub guest_policy: u64,
+    pub vmpl: u32,
     pub debug: bool,
     /// Firmware that is newer than the committed one runs, so that the status is `ConfigurationNeeded`.
     pub provisional: bool,
@@ -102,11 +113,41 @@ impl SimSnpSpec {
         Self {
             measurement,
             host_data: [0; 32],
+            id_key_digest: [0; 48],
+            author_key_digest: [0; 48],
+            family_id: [0; 16],
+            image_id: [0; 16],
+            guest_svn: 0,
+            guest_policy: POLICY,
+            vmpl: 0,
             debug: false,
             provisional: false,
             machine: "machine".into(),
             certificates: true,
         }
+    }
+}
+
+impl SimSnpSpec {
+    /// States `value` in `field`.
+    pub fn set(&mut self, field: Field, value: &FieldValue) -> Result<(), SimError> {
+        let refused = |what| Err(SimError::Field { field: field.name(), what });
+        let done = match (field, value) {
+            (Field::SnpMeasurement, FieldValue::Bytes(b)) => bytes(&mut self.measurement, b),
+            (Field::HostData, FieldValue::Bytes(b)) => bytes(&mut self.host_data, b),
+            (Field::IdKeyDigest, FieldValue::Bytes(b)) => bytes(&mut self.id_key_digest, b),
+            (Field::AuthorKeyDigest, FieldValue::Bytes(b)) => bytes(&mut self.author_key_digest, b),
+            (Field::FamilyId, FieldValue::Bytes(b)) => bytes(&mut self.family_id, b),
+            (Field::ImageId, FieldValue::Bytes(b)) => bytes(&mut self.image_id, b),
+            (Field::GuestSvn, FieldValue::Number(n)) => u32::try_from(*n).map(|n| self.guest_svn = n).is_ok(),
+            (Field::GuestPolicy, FieldValue::Number(n)) => {
+                self.guest_policy = *n;
+                true
+            }
+            (Field::Vmpl, FieldValue::Number(n)) => u32::try_from(*n).map(|n| self.vmpl = n).is_ok(),
+            _ => return refused("is no field of a simulated guest, or has another kind of value"),
+        };
+        if done { Ok(()) } else { refused("does not hold such a value") }
     }
 }
 
@@ -129,7 +170,11 @@ impl SimSnpAttester {
         let mut put = |offset: usize, bytes: &[u8]| report[offset..offset + bytes.len()].copy_from_slice(bytes);
         put(0x00, &3u32.to_le_bytes());
         let debug = if self.spec.debug { POLICY_DEBUG } else { 0 };
-        put(0x08, &(POLICY | debug).to_le_bytes());
+        put(0x04, &self.spec.guest_svn.to_le_bytes());
+        put(0x08, &(self.spec.guest_policy | debug).to_le_bytes());
+        put(0x10, &self.spec.family_id);
+        put(0x20, &self.spec.image_id);
+        put(0x30, &self.spec.vmpl.to_le_bytes());
         put(0x34, &1u32.to_le_bytes());
         for offset in [0x38, 0x180, 0x1E0, 0x1F0] {
             put(offset, &TCB);
@@ -141,6 +186,8 @@ impl SimSnpAttester {
         put(0x50, user_data);
         put(0x90, &self.spec.measurement);
         put(0xC0, &self.spec.host_data);
+        put(0xE0, &self.spec.id_key_digest);
+        put(0x110, &self.spec.author_key_digest);
         put(0x160, &[0xFF; 32]);
         put(0x188, &[0x19, 0x01, 0x01]);
         put(0x1A0, &self.chip_id);
