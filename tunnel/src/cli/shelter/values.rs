@@ -61,7 +61,7 @@ pub(super) struct WriteArgs {
     /// Who records, for the file [default: $USER]
     #[arg(long, value_name = "WORDS")]
     operator: Option<String>,
-    /// Sign the file: a P-256 key (PKCS#8, PEM); the signature stands in FILE.sig
+    /// Sign with a P-256 key (PKCS#8, PEM); the signature goes to FILE.sig
     #[arg(long, value_name = "FILE")]
     sign_key: Option<PathBuf>,
 }
