@@ -4,8 +4,9 @@
 //! whose fault it is when the library does not say.
 
 use webpki::aws_lc_rs::ECDSA_P256_SHA256;
+use x509_parser::asn1_rs::BitString;
 use x509_parser::pem::Pem;
-use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate, X509Name};
+use x509_parser::prelude::{AlgorithmIdentifier, CertificateRevocationList, FromDer, X509Certificate, X509Name};
 
 use super::AppraisalError;
 use crate::{Reason, Timestamp};
@@ -85,7 +86,12 @@ impl<'a> Issuer<'a> {
     ) -> Result<X509Certificate<'b>, AppraisalError> {
         let certificate = parse(der)?;
         let tbs = &certificate.tbs_certificate;
-        self.signed(what, &tbs.issuer, tbs.as_ref(), &certificate.signature_value.data)?;
+        let signature = Signature {
+            inner: &tbs.signature,
+            outer: &certificate.signature_algorithm,
+            value: &certificate.signature_value,
+        };
+        self.signed(what, &tbs.issuer, tbs.as_ref(), &signature)?;
         let (begin, end) = certificate_window(der)?;
         within(what, begin, end, now)?;
         Ok(certificate)
@@ -99,20 +105,48 @@ impl<'a> Issuer<'a> {
         now: Timestamp,
     ) -> Result<CertificateRevocationList<'b>, AppraisalError> {
         let crl = parse_crl(der)?;
-        self.signed(what, crl.issuer(), crl.tbs_cert_list.as_ref(), &crl.signature_value.data)?;
+        let signature = Signature {
+            inner: &crl.tbs_cert_list.signature,
+            outer: &crl.signature_algorithm,
+            value: &crl.signature_value,
+        };
+        self.signed(what, crl.issuer(), crl.tbs_cert_list.as_ref(), &signature)?;
         let (begin, end) = crl_window(&crl)?;
         within(what, begin, end, now)?;
         Ok(crl)
     }
 
-    fn signed(&self, what: &str, issuer: &X509Name<'_>, tbs: &[u8], signature: &[u8]) -> Result<(), AppraisalError> {
+    fn signed(
+        &self,
+        what: &str,
+        issuer: &X509Name<'_>,
+        tbs: &[u8],
+        signature: &Signature<'_>,
+    ) -> Result<(), AppraisalError> {
         if issuer.as_raw() != self.certificate.subject().as_raw() {
             return Err(bad(what, format!("issued by {}", self.certificate.subject()), format!("by {issuer}")));
         }
+        if !signature.is_plain() {
+            return Err(bad(what, "one name of the algorithm, signed and unsigned, and whole bytes", "others"));
+        }
         let key = &self.certificate.public_key().subject_public_key.data;
         ECDSA_P256_SHA256
-            .verify_signature(key, tbs, signature)
+            .verify_signature(key, tbs, &signature.value.data)
             .map_err(|_| bad(what, format!("signed by {}", self.certificate.subject()), "another signature"))
+    }
+}
+
+/// The signature of a certificate or a CRL, with the names of its algorithm: within what is signed, and outside of it.
+struct Signature<'a> {
+    inner: &'a AlgorithmIdentifier<'a>,
+    outer: &'a AlgorithmIdentifier<'a>,
+    value: &'a BitString<'a>,
+}
+
+impl Signature<'_> {
+    /// Nothing signs the outer name and the count of unused bits: whoever carries them could change them.
+    fn is_plain(&self) -> bool {
+        self.inner == self.outer && self.value.unused_bits == 0
     }
 }
 
