@@ -20,9 +20,14 @@ pub struct Gate {
     sources: Mutex<HashMap<IpAddr, Source>>,
 }
 
-/// One place behind a [`Gate`].
+/// One place behind a [`Gate`]. Small: it lies in the future of a connection.
 #[derive(Debug)]
 pub struct Permit {
+    _held: Box<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
     // In this order: the gate's bookkeeping of a source comes last.
     _place: OwnedSemaphorePermit,
     _of_source: Option<OwnedSemaphorePermit>,
@@ -61,7 +66,7 @@ impl Gate {
             None => None,
         };
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| self.full(self.limit))?;
-        Ok(Permit { _place: place, _of_source: of_source, _share: share })
+        Ok(Permit { _held: Box::new(Held { _place: place, _of_source: of_source, _share: share }) })
     }
 
     /// Waits for a place, as long as the caller waits: those of one source first for one another. Cancel safe.
@@ -74,7 +79,7 @@ impl Gate {
             None => None,
         };
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| Error::Shutdown)?;
-        Ok(Permit { _place: place, _of_source: of_source, _share: share })
+        Ok(Permit { _held: Box::new(Held { _place: place, _of_source: of_source, _share: share }) })
     }
 
     /// [`turn`](Self::turn), for at most `wait`.
