@@ -6,27 +6,73 @@
 use webpki::aws_lc_rs::ECDSA_P256_SHA256;
 use x509_parser::asn1_rs::BitString;
 use x509_parser::pem::Pem;
-use x509_parser::prelude::{AlgorithmIdentifier, CertificateRevocationList, FromDer, X509Certificate, X509Name};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate, X509Name};
 
 use super::AppraisalError;
 use crate::{Reason, Timestamp};
 
-/// Reads a certificate; nothing may follow it.
+/// Reads a certificate; nothing may follow it, and what is not signed of it is as DER has it.
 pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, AppraisalError> {
+    const WHAT: &str = "a certificate";
     match X509Certificate::from_der(der) {
-        Ok(([], certificate)) => Ok(certificate),
-        Ok((rest, _)) => Err(bad("a certificate", "nothing behind it", format!("{} bytes", rest.len()))),
-        Err(error) => Err(bad("a certificate", "an X.509 certificate", error.to_string())),
+        Ok(([], read)) => {
+            strictly(WHAT, der, read.tbs_certificate.as_ref(), &read.signature_value)?;
+            Ok(read)
+        }
+        Ok((rest, _)) => Err(bad(WHAT, "nothing behind it", format!("{} bytes", rest.len()))),
+        Err(error) => Err(bad(WHAT, "an X.509 certificate", error.to_string())),
     }
 }
 
+/// The same for a CRL.
 pub(crate) fn parse_crl(der: &[u8]) -> Result<CertificateRevocationList<'_>, AppraisalError> {
+    const WHAT: &str = "a CRL";
     match CertificateRevocationList::from_der(der) {
-        Ok(([], crl)) => Ok(crl),
-        Ok((rest, _)) => Err(bad("a CRL", "nothing behind it", format!("{} bytes", rest.len()))),
-        Err(error) => Err(bad("a CRL", "an X.509 CRL", error.to_string())),
+        Ok(([], read)) => {
+            strictly(WHAT, der, read.tbs_cert_list.as_ref(), &read.signature_value)?;
+            Ok(read)
+        }
+        Ok((rest, _)) => Err(bad(WHAT, "nothing behind it", format!("{} bytes", rest.len()))),
+        Err(error) => Err(bad(WHAT, "an X.509 CRL", error.to_string())),
     }
 }
+
+/// Nothing signs what lies around the signed part: two headers, the outer name of the algorithm, the count of unused bits.
+/// The parser is lax with them (it takes a tag of another form), so whoever carries a document could change them. They are
+/// all given by the rest, in DER: the outer name is the inner one, byte by byte.
+fn strictly(what: &str, der: &[u8], signed: &[u8], signature: &BitString<'_>) -> Result<(), AppraisalError> {
+    let value = &signature.data;
+    let around = || {
+        let outer_name_and_value = strip_header(der, SEQUENCE)?.strip_prefix(signed)?;
+        let (name, rest) = outer_name_and_value.split_at_checked(outer_name_and_value.len() - value.len())?;
+        let name = name.strip_suffix(&[&header(BIT_STRING, value.len() + 1)[..], &[0]].concat()[..])?;
+        (rest == &value[..] && !name.is_empty() && signed.windows(name.len()).any(|part| part == name)).then_some(())
+    };
+    around()
+        .ok_or_else(|| bad(what, "in DER what is not signed, too, and one name of the algorithm", "another encoding"))
+}
+
+/// What a header of this tag, in its one form, promises; nothing may follow it.
+fn strip_header(der: &[u8], tag: u8) -> Option<&[u8]> {
+    // A header has two to four bytes below 64 KiB; nothing here is longer.
+    (2..=4)
+        .filter_map(|at| der.split_at_checked(at))
+        .find(|(head, rest)| *head == header(tag, rest.len()))
+        .map(|(_, r)| r)
+}
+
+/// X.690 sections 8.1.3 and 10.1, up to 64 KiB.
+fn header(tag: u8, length: usize) -> Vec<u8> {
+    let [high, low] = u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
+    match length {
+        0..=0x7f => vec![tag, low],
+        0x80..=0xff => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    }
+}
+
+const SEQUENCE: u8 = 0x30;
+const BIT_STRING: u8 = 0x03;
 
 /// From when to when a certificate is valid.
 pub(crate) fn certificate_window(der: &[u8]) -> Result<(Timestamp, Timestamp), AppraisalError> {
@@ -86,12 +132,7 @@ impl<'a> Issuer<'a> {
     ) -> Result<X509Certificate<'b>, AppraisalError> {
         let certificate = parse(der)?;
         let tbs = &certificate.tbs_certificate;
-        let signature = Signature {
-            inner: &tbs.signature,
-            outer: &certificate.signature_algorithm,
-            value: &certificate.signature_value,
-        };
-        self.signed(what, &tbs.issuer, tbs.as_ref(), &signature)?;
+        self.signed(what, &tbs.issuer, tbs.as_ref(), &certificate.signature_value)?;
         let (begin, end) = certificate_window(der)?;
         within(what, begin, end, now)?;
         Ok(certificate)
@@ -105,12 +146,7 @@ impl<'a> Issuer<'a> {
         now: Timestamp,
     ) -> Result<CertificateRevocationList<'b>, AppraisalError> {
         let crl = parse_crl(der)?;
-        let signature = Signature {
-            inner: &crl.tbs_cert_list.signature,
-            outer: &crl.signature_algorithm,
-            value: &crl.signature_value,
-        };
-        self.signed(what, crl.issuer(), crl.tbs_cert_list.as_ref(), &signature)?;
+        self.signed(what, crl.issuer(), crl.tbs_cert_list.as_ref(), &crl.signature_value)?;
         let (begin, end) = crl_window(&crl)?;
         within(what, begin, end, now)?;
         Ok(crl)
@@ -121,32 +157,15 @@ impl<'a> Issuer<'a> {
         what: &str,
         issuer: &X509Name<'_>,
         tbs: &[u8],
-        signature: &Signature<'_>,
+        signature: &BitString<'_>,
     ) -> Result<(), AppraisalError> {
         if issuer.as_raw() != self.certificate.subject().as_raw() {
             return Err(bad(what, format!("issued by {}", self.certificate.subject()), format!("by {issuer}")));
         }
-        if !signature.is_plain() {
-            return Err(bad(what, "one name of the algorithm, signed and unsigned, and whole bytes", "others"));
-        }
         let key = &self.certificate.public_key().subject_public_key.data;
         ECDSA_P256_SHA256
-            .verify_signature(key, tbs, &signature.value.data)
+            .verify_signature(key, tbs, &signature.data)
             .map_err(|_| bad(what, format!("signed by {}", self.certificate.subject()), "another signature"))
-    }
-}
-
-/// The signature of a certificate or a CRL, with the names of its algorithm: within what is signed, and outside of it.
-struct Signature<'a> {
-    inner: &'a AlgorithmIdentifier<'a>,
-    outer: &'a AlgorithmIdentifier<'a>,
-    value: &'a BitString<'a>,
-}
-
-impl Signature<'_> {
-    /// Nothing signs the outer name and the count of unused bits: whoever carries them could change them.
-    fn is_plain(&self) -> bool {
-        self.inner == self.outer && self.value.unused_bits == 0
     }
 }
 

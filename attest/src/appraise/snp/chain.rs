@@ -127,9 +127,8 @@ impl Crl {
             what: WHAT.into(),
             ..error
         })?;
-        let same = crl.tbs_cert_list.signature == crl.signature_algorithm && crl.signature_value.unused_bits == 0;
         let signature = &crl.signature_value.data;
-        if !same || !pss(&root, &crl.signature_algorithm, crl.tbs_cert_list.as_ref(), signature) {
+        if !pss(&root, &crl.signature_algorithm, crl.tbs_cert_list.as_ref(), signature) {
             return Err(bad(format!("signed by ARK-{product}"), "another signature"));
         }
         if let Some(other) = crl.extensions().iter().find(|extension| extension.critical) {

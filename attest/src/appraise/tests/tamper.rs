@@ -197,6 +197,24 @@ fn a_bit_of_the_collateral() {
     }
 }
 
+/// Every bit: the parts that nothing signs are held to their one encoding.
+#[test]
+fn any_bit_of_a_list_of_revoked_certificates() {
+    let world = World::new();
+    let set = world.platform.collateral(Tee::Sgx).unwrap().as_set().clone();
+    let whole =
+        |set: QuoteCollateralV3| Collateral::new(set).and_then(|set| set.verify(world.platform.root_der(), NOW));
+    whole(set.clone()).unwrap();
+    let lists: [fn(&mut QuoteCollateralV3) -> &mut Vec<u8>; 2] = [|set| &mut set.root_ca_crl, |set| &mut set.pck_crl];
+    for list in lists {
+        for bit in 0..list(&mut set.clone()).len() * 8 {
+            let mut changed = set.clone();
+            list(&mut changed)[bit / 8] ^= 1 << (bit % 8);
+            assert!(whole(changed).is_err(), "bit {} of byte {}", bit % 8, bit / 8);
+        }
+    }
+}
+
 #[test]
 fn authorities_out_of_their_place() {
     let world = World::new();
