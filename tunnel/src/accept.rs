@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
-use crate::connection;
+use crate::connection::{self, Held};
 use crate::crew::{Crew, Place};
 use crate::node::{Node, RouteState};
 use crate::permits::Permit;
@@ -180,11 +180,9 @@ pub async fn take_over(mut inbox: mpsc::Receiver<Accepted>, here: Here, mut shut
 
 impl Here {
     fn serve(&self, socket: Socket, source: Option<IpAddr>, route: Arc<RouteState>, permit: Permit, place: Place) {
-        let served = connection::serve(Arc::clone(&self.node), route, socket, source, permit);
-        tokio::task::spawn_local(async move {
-            served.await;
-            drop(place);
-        });
+        // Not in a future around it: that would have room for it twice.
+        let held = Held { permit, place };
+        tokio::task::spawn_local(connection::serve(Arc::clone(&self.node), route, socket, source, held));
     }
 
     /// To the worker of `place`, unless it takes no more: then it stays here.

@@ -16,6 +16,7 @@ use crate::appraise::Admitted;
 use crate::close::{Below, Closed, Closing, Ending};
 use crate::compat;
 use crate::connect::{dial, server_name, terminal_kind};
+use crate::crew::Place;
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::forward::{self, Behind, Judged};
 use crate::frame::FrameKind;
@@ -48,8 +49,16 @@ pub struct Report {
     pub lasted: Duration,
 }
 
-/// Serves one accepted socket until it has ended. The permit is held as long.
-pub async fn serve(node: Arc<Node>, route: Arc<RouteState>, socket: Socket, source: Option<IpAddr>, permit: Permit) {
+/// What a connection holds for as long as it lives.
+#[derive(Debug)]
+pub struct Held {
+    pub permit: Permit,
+    /// With its worker.
+    pub place: Place,
+}
+
+/// Serves one accepted socket until it has ended.
+pub async fn serve(node: Arc<Node>, route: Arc<RouteState>, socket: Socket, source: Option<IpAddr>, held: Held) {
     let begun = Instant::now();
     let mut report = Report {
         route: Arc::clone(&route),
@@ -64,7 +73,7 @@ pub async fn serve(node: Arc<Node>, route: Arc<RouteState>, socket: Socket, sour
     report.lasted = begun.elapsed();
     node.metrics.ended(&report);
     (node.ended)(&report);
-    drop(permit);
+    drop(held);
 }
 
 async fn run(
