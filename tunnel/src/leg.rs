@@ -20,9 +20,6 @@ use rustls::AlertDescription;
 /// How long a peer has to take our last words.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Most bytes that are read and thrown away while waiting for a peer to close.
-const FAREWELL_BYTES: usize = 1 << 20;
-
 /// One end-to-end half of a connection: plain, TLS, or TLS with frames.
 #[derive(Debug)]
 pub struct Leg {
@@ -201,17 +198,18 @@ impl Leg {
         }
     }
 
-    /// Reads and forgets what the peer still sends, until it closes.
+    /// Reads and forgets what the peer still sends, until it closes. The caller's deadline is the only bound: to close
+    /// before would be a reset, which takes what the peer has not yet read of our last word with it, and a peer in the
+    /// middle of bulk data is slow to read.
     async fn linger(&mut self) -> Option<()> {
         self.sink.shutdown_write().ok()?;
-        let mut left = FAREWELL_BYTES;
-        let mut scratch = [0; 2048];
+        let mut scratch = vec![0; 16 * 1024];
         let socket = self.sink.socket();
-        while left > 0 {
+        loop {
             socket.readable().await.ok()?;
             match socket.try_read(&mut scratch) {
                 Ok(0) => break,
-                Ok(read) => left = left.saturating_sub(read),
+                Ok(_) => tokio::task::consume_budget().await,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => break,
             }

@@ -61,7 +61,7 @@ pub(super) struct WriteArgs {
     /// Who records, for the file [default: $USER]
     #[arg(long, value_name = "WORDS")]
     operator: Option<String>,
-    /// Sign with a P-256 key (PKCS#8, PEM); the signature goes to FILE.sig
+    /// Sign with this P-256 key (PKCS#8, PEM), into FILE.sig
     #[arg(long, value_name = "FILE")]
     sign_key: Option<PathBuf>,
 }
