@@ -157,7 +157,7 @@ fn policy_warnings(policy: &Policy) -> impl Iterator<Item = String> {
         note(
             // The built-in one lets a path begin anywhere, and end nowhere but in a TEE.
             policy.name != GENUINE_ONLY && policy.shape.terminals.contains(&kind),
-            &format!("the terminal `{}` passes; the last hop's bytes leave the TEE unencrypted", kind.name()),
+            &format!("the terminal `{}` passes; its bytes are outside of any TEE there, unencrypted", kind.name()),
         );
     }
     if let Measurements::Rules(rules) = &policy.measurements {

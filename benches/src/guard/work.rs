@@ -48,7 +48,7 @@ impl Work {
     /// How often it is done at first: enough to stand out, few enough for an emulated processor.
     pub(crate) fn count(self) -> usize {
         match self {
-            Self::Reseal16384 | Self::Reseal1400 | Self::Frame => 200,
+            Self::Reseal16384 | Self::Reseal1400 | Self::Frame => 4000,
             Self::Handshake | Self::AttestedHandshake => 20,
         }
     }
