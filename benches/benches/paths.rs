@@ -19,7 +19,7 @@ use inclavared_attest::attester::Attester;
 use inclavared_attest::evidence::{Evidence, Tee};
 use inclavared_attest::path::{Expects, verify_path};
 use inclavared_attest::sim::{SimPlatform, SimSnpAttester, SimSnpSpec};
-use inclavared_tunnel::appraise::RememberingAppraiser;
+use inclavared_tunnel::trust::appraise::RememberingAppraiser;
 
 use chain::Chain;
 use world::{NOW, World, policy};

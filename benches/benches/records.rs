@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use inclavared_config::Suite;
-use inclavared_tunnel::frame::{self, Assembler, FrameKind, MAX_DATA};
-use inclavared_tunnel::tls::{MAX_PLAINTEXT, Sealer};
+use inclavared_wire::frame::{self, Assembler, FrameKind, MAX_DATA};
+use inclavared_wire::tls::{MAX_PLAINTEXT, Sealer};
 use session::{open, seal, session};
 
 /// A small message, what fits in one Ethernet frame, a full record.

@@ -15,8 +15,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use inclavared_attest::Timestamp;
 use inclavared_attest::sim::SimPlatform;
 use inclavared_config::Listen;
-use inclavared_tunnel::process::{Process, Setup};
-use inclavared_tunnel::workload::{Echo, Workload};
+use inclavared_tunnel::server::process::{Process, Setup};
+use inclavared_tunnel::server::workload::{Echo, Workload};
 
 use crate::certs;
 

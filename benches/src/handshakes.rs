@@ -16,12 +16,13 @@ use inclavared_config::{
     VerifierKind,
 };
 use inclavared_tunnel::error::Error;
-use inclavared_tunnel::handshake::{self, ClientCertificate};
-use inclavared_tunnel::identity::{HopIdentity, IdentityService, Role};
 use inclavared_tunnel::leg::Leg;
-use inclavared_tunnel::node::Node;
-use inclavared_tunnel::socket::Socket;
-use inclavared_tunnel::{attestation, process};
+use inclavared_tunnel::leg::handshake::{self, ClientCertificate};
+use inclavared_tunnel::leg::socket::Socket;
+use inclavared_tunnel::process;
+use inclavared_tunnel::server::node::Node;
+use inclavared_tunnel::trust::identity::{HopIdentity, IdentityService, Role};
+use inclavared_tunnel::trust::select;
 use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::pki_types::ServerName;
 use tokio::net::UnixStream;
@@ -103,7 +104,7 @@ impl Attested {
         let tls = TlsSettings { suites: vec![Suite::Aes128Gcm], groups: vec![Group::X25519] };
         let (node, blocking) =
             process::node(&attestation, &tls, &Limits::default(), &Deadlines::default(), Box::new(|_| {}))?;
-        let attester = attestation::attester(&attestation, LIMIT)?;
+        let attester = select::attester(&attestation, LIMIT)?;
         let (policy_digest, config_digest) = (PolicyDigest::of(b""), ConfigDigest::of(b""));
         let role = Role { chain_role: "bench".to_owned(), policy_digest, config_digest };
         let now = Timestamp::now();
@@ -126,7 +127,7 @@ impl Attested {
     async fn shake(&self) -> Result<(), Error> {
         let (client, server) = UnixStream::pair().map_err(|error| Error::Internal(error.to_string()))?;
         let name = ServerName::try_from("localhost").map_err(|error| Error::Internal(error.to_string()))?;
-        let (provider, turns) = (&self.node.provider, &self.node.gates.handshakes);
+        let (provider, turns) = (&self.node.side.provider, &self.node.gates.handshakes);
         let own = || Arc::clone(&self.identity);
         let server = async {
             let asked = ClientCertificate::Required;
@@ -143,6 +144,6 @@ impl Attested {
     async fn appraise(&self, leg: &Leg) -> Result<(), Error> {
         let peer = leg.tls.as_ref().and_then(|facts| facts.peer.as_ref());
         let peer = peer.ok_or_else(|| Error::Internal("a leg without a peer".to_owned()))?;
-        self.node.verifier.genuine(peer).await.map(drop)
+        self.node.side.verifier.genuine(peer).await.map(drop)
     }
 }

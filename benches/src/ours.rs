@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
-use inclavared_tunnel::process::{Process, Setup};
+use inclavared_tunnel::server::process::{Process, Setup};
 
 /// Serves until it is killed.
 pub(crate) fn run(config: &Path) -> Result<()> {
     let config = inclavared_config::load(config).map_err(|errors| anyhow!("{errors}"))?;
-    let ended = Box::new(|report: &inclavared_tunnel::connection::Report| {
+    let ended = Box::new(|report: &inclavared_tunnel::server::ended::Report| {
         if let Err(error) = &report.result {
             eprintln!("{}: {}", report.route.route.name, error.one_line());
         }

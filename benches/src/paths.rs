@@ -15,13 +15,13 @@ use inclavared_attest::policy::Policy;
 use inclavared_attest::sim::{SimAttester, SimPlatform, SimSpec};
 use inclavared_attest::{Reason, Timestamp};
 use inclavared_config::{Config, Listen, Target};
-use inclavared_tunnel::appraise::{Due, PathCheck, PathContext};
-use inclavared_tunnel::connect::{dial, server_name};
-use inclavared_tunnel::frame::FrameKind;
-use inclavared_tunnel::handshake;
-use inclavared_tunnel::node::Node;
-use inclavared_tunnel::process::{self, Process, Setup};
-use inclavared_tunnel::workload::{Echo, Workload};
+use inclavared_tunnel::leg::dial::{dial, server_name};
+use inclavared_tunnel::leg::handshake;
+use inclavared_tunnel::server::node::Node;
+use inclavared_tunnel::server::process::{self, Process, Setup};
+use inclavared_tunnel::server::workload::{Echo, Workload};
+use inclavared_tunnel::trust::appraise::{Due, PathCheck, PathContext};
+use inclavared_wire::frame::FrameKind;
 use tokio::runtime::Runtime;
 
 use crate::certs;
@@ -209,12 +209,12 @@ pub(crate) async fn open(node: &Node, policy: &Arc<Policy>, to: SocketAddr) -> R
     let begun = Instant::now();
     let target = Target::from(to);
     let socket = dial(&target, PATIENCE).await?;
-    let connected = handshake::connect(socket, &node.provider, None, server_name(&target), PATIENCE);
+    let connected = handshake::connect(socket, &node.side.provider, None, server_name(&target), PATIENCE);
     let (mut leg, _) = connected.await?;
     let facts = leg.tls.as_ref().context("an attested leg")?;
     let peer = facts.peer.as_ref().context("a certificate")?;
-    let evidence = node.verifier.genuine(peer).await?;
-    let held = node.verifier.seen.hold(peer.kid, &evidence, &*node.verifier.appraiser);
+    let evidence = node.side.verifier.genuine(peer).await?;
+    let held = node.side.verifier.seen.hold(peer.kid, &evidence, &*node.side.verifier.appraiser);
     let nonce = Nonce::generate().map_err(|error| anyhow!("{error}"))?;
     let payload = Open {
         versions: vec![VERSION],
@@ -236,9 +236,9 @@ pub(crate) async fn open(node: &Node, policy: &Arc<Policy>, to: SocketAddr) -> R
     let preview = leg.expect(FrameKind::Preview, "the PREVIEW", PATIENCE).await?.payload;
     let wait = asked.elapsed();
     let check = PathCheck { context, trailer: preview.clone(), due: Due::Preview };
-    let path = node.verifier.path(check).await?;
+    let path = node.side.verifier.path(check).await?;
     let whole = begun.elapsed();
-    node.verifier.seen.note(&path);
+    node.side.verifier.seen.note(&path);
     leg.abort(Reason::Cancelled, "measured").await;
     let is_warm = |hop: &&inclavared_attest::path::PathHop| {
         matches!(hop.downstream, inclavared_attest::path::Downstream::Attested { warm_ms: Some(_), .. })

@@ -96,7 +96,7 @@ fn resident_of(pid: u32) -> f64 {
 
 /// A thousand streams take more descriptors than a shell allows.
 pub(crate) fn raise_descriptor_limit() {
-    inclavared_tunnel::accept::raise_descriptor_limit();
+    inclavared_tunnel::server::accept::raise_descriptor_limit();
 }
 
 /// The most that this process has had resident, in bytes.

@@ -14,11 +14,11 @@ use anyhow::{Result, anyhow};
 use inclavared_attest::path::{Nonce, Open, VERSION};
 use inclavared_attest::policy::Binding;
 use inclavared_attest::{ConfigDigest, LegId, PolicyDigest, Timestamp};
-use inclavared_tunnel::blocking::BlockingPool;
-use inclavared_tunnel::identity::{IdentityService, Role};
 use inclavared_tunnel::leg::LegFacts;
-use inclavared_tunnel::quoting::Quoter;
-use inclavared_tunnel::statement::Statement;
+use inclavared_tunnel::path::quoting::Quoter;
+use inclavared_tunnel::path::statement::Statement;
+use inclavared_tunnel::trust::blocking::BlockingPool;
+use inclavared_tunnel::trust::identity::{IdentityService, Role};
 use tokio::task::LocalSet;
 
 use crate::paths::{self, Joined, World, quantile};

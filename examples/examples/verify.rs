@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
         process::node(&attestation, &TlsSettings::default(), &Limits::default(), &Deadlines::default(), ended)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let verified = client::verify(&node, &target, &policy, None).await?;
+        let verified = client::verify(&node.side, &target, &policy, None).await?;
         for hop in &verified.path().hops {
             println!("hop {}: {} {}, TCB {}", hop.position, hop.role, hop.evidence.digest(), hop.verdict.status);
         }

@@ -9,8 +9,8 @@ use inclavared_attest::evidence::{Claims, Endorsements, Evidence, EvidenceTag};
 use inclavared_attest::path::{Abort, Fault, Open, Start, Trailer, TrailerLimits, no_known_blobs};
 use inclavared_attest::quote::{self, Layout};
 use inclavared_attest::{Timestamp, dcbor};
-use inclavared_tunnel::frame::{Assembler, Frame, FrameError, HEADER, header};
-use inclavared_tunnel::tls;
+use inclavared_wire::frame::{Assembler, Frame, FrameError, HEADER, header};
+use inclavared_wire::tls;
 
 /// When certificates are read: seeds are made for it.
 pub const NOW: Timestamp = Timestamp(1_900_000_000);
@@ -45,7 +45,7 @@ pub fn frames(bytes: &[u8]) {
     assert!(bytes.starts_with(&sent));
     assert!(whole.0.iter().all(|frame| frame.payload.len() <= frame.kind.max_len()));
     if whole.1.is_none() {
-        assert!(bytes.len() - sent.len() < HEADER + inclavared_tunnel::frame::MAX_CONTROL);
+        assert!(bytes.len() - sent.len() < HEADER + inclavared_wire::frame::MAX_CONTROL);
     }
 }
 

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use inclavared_attest::Reason;
 use inclavared_attest::appraise::AppraisalError;
+use inclavared_attest::attester::AttesterError;
 use inclavared_attest::certificate::CertificateError;
+use inclavared_attest::evidence::EvidenceError;
+use inclavared_attest::named::NameError;
 use inclavared_attest::path::{Abort, ClientProofError, Fault, OpenRefusal, PathError, WireError};
 use inclavared_attest::policy::PolicyError;
 
-use crate::collateral::CollateralError;
-use crate::frame::FrameError;
-use crate::quoting::QuoteError;
-use crate::tls::{RecordError, TlsError};
+use inclavared_collateral::CollateralError;
+use inclavared_wire::frame::FrameError;
+use inclavared_wire::tls::{Cause, RecordError, TlsError};
 use rustls::AlertDescription;
 
 /// Why a connection ended other than it should.
@@ -134,6 +136,17 @@ pub enum Refused {
     Behind(#[source] Box<PathError>),
 }
 
+/// Why there is no quote. Never the peer's matter.
+#[derive(Debug, thiserror::Error)]
+pub enum QuoteError {
+    #[error("no quote could be had")]
+    Attester(#[source] AttesterError),
+    #[error("the attester's quote is not one over our claims")]
+    Evidence(#[source] EvidenceError),
+    #[error("the authority's certificate names no key")]
+    Name(#[source] NameError),
+}
+
 impl Error {
     pub fn peer_io(error: io::Error) -> Self {
         PeerMisbehaved::Io(error).into()
@@ -159,6 +172,11 @@ impl Error {
             Self::Internal(_) | Self::Quote(_) => Reason::Internal,
             Self::Unreachable { .. } => Reason::Unreachable,
         }
+    }
+
+    /// Evidence, or a path, that does not do: nothing is broken.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Collateral { .. } | Self::Reappraised { .. })
     }
 
     /// Whether the peer at fault has said so itself, or cannot be told any more.
@@ -216,7 +234,7 @@ impl PeerMisbehaved {
 
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Tls(error) => error.reason(),
+            Self::Tls(error) => reason_of(error.cause()),
             Self::Record(_) | Self::Alert(_) => Reason::Tls,
             Self::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => Reason::Reset,
             Self::Io(_) | Self::Truncated | Self::Unreceipted => Reason::Truncated,
@@ -277,6 +295,15 @@ impl From<FrameError> for Error {
 impl From<WireError> for Error {
     fn from(error: WireError) -> Self {
         PeerMisbehaved::Wire(error).into()
+    }
+}
+
+fn reason_of(cause: Cause) -> Reason {
+    match cause {
+        Cause::Peer => Reason::Tls,
+        Cause::Closed => Reason::Truncated,
+        Cause::Lost => Reason::Reset,
+        Cause::Own => Reason::Internal,
     }
 }
 

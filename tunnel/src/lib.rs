@@ -1,48 +1,16 @@
-//! Attested TLS, the path on the wire, and the relay.
+//! One hop of an attested path: its legs, the path over them, the relay between them, and the process that holds them.
 //!
-//! One connection goes through these modules in this order: [`accept`], [`handshake`], [`appraise`], [`open`],
-//! [`connect`], [`relay`], [`close`]; [`connection`] tells the whole of it.
+//! One connection goes through these rooms in this order: [`server`] accepts it, [`leg`] makes the handshake, [`trust`]
+//! appraises the peer, [`path`] opens what lies below, [`relay`] moves the bytes, and [`path`] closes with a receipt.
+//! `server::connection` tells the whole of it.
 
-pub mod accept;
-pub mod appraise;
-pub mod attestation;
-pub mod blocking;
-pub mod cli;
-pub mod client;
-pub mod close;
-pub mod collateral;
-pub mod compat;
-pub mod connect;
-pub mod connection;
-pub mod crew;
-pub mod demo;
 pub mod error;
-pub mod forward;
-pub mod frame;
-pub mod greeting;
-pub mod handshake;
-pub mod have;
-pub mod identity;
 pub mod leg;
-pub mod live;
-pub mod log;
 pub mod metrics;
-pub mod node;
-pub mod offline;
-pub mod open;
-pub mod pccs_program;
-pub mod permits;
-pub mod process;
-pub mod proxy_protocol;
-pub mod quoting;
-pub mod reappraise;
-pub mod reference_values;
+pub mod path;
 pub mod relay;
-pub mod relying_party;
-pub mod report;
-pub mod signals;
-pub mod socket;
-pub mod statement;
-pub mod tls;
-pub mod warm;
-pub mod workload;
+pub mod server;
+pub mod trust;
+
+pub use path::client;
+pub use server::{process, workload};

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use inclavared_attest::Timestamp;
 use inclavared_attest::sim::SimPlatform;
 use inclavared_config::{AttesterKind, Config, FlagConfig, Listen, Target, VerifierKind};
-use inclavared_tunnel::client;
-use inclavared_tunnel::process::{self, Process, Setup};
-use inclavared_tunnel::workload::{Echo, Workload};
+use inclavared_tunnel::path::client;
+use inclavared_tunnel::server::process::{self, Process, Setup};
+use inclavared_tunnel::server::workload::{Echo, Workload};
 
 fn config(folder: &std::path::Path, target: &str) -> Config {
     let listen: Listen = "127.0.0.1:0".parse().unwrap();
@@ -32,7 +32,7 @@ fn a_chain_of_three_shows_its_path() {
     let reports = Arc::new(Mutex::new(Vec::new()));
     let start_config = |config: Config, workload: Option<Arc<dyn Workload>>| {
         let reports = Arc::clone(&reports);
-        let ended = Box::new(move |report: &inclavared_tunnel::connection::Report| {
+        let ended = Box::new(move |report: &inclavared_tunnel::server::ended::Report| {
             reports.lock().unwrap().push(format!(
                 "{} {:?} {:?}",
                 report.route.route.role,
@@ -61,7 +61,7 @@ fn a_chain_of_three_shows_its_path() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let target: Target = address(&ingress).parse().unwrap();
     runtime.block_on(async {
-        let verified = client::verify(&node, &target, &policy, None).await.unwrap();
+        let verified = client::verify(&node.side, &target, &policy, None).await.unwrap();
         assert_eq!(verified.path().hops.len(), 3);
         let roles: Vec<_> = verified.path().hops.iter().map(|hop| hop.role.as_str()).collect();
         assert_eq!(roles, ["relay", "relay", "workload"]);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use inclavared_config::{Suite, TlsSettings};
-use inclavared_tunnel::handshake::provider;
-use inclavared_tunnel::tls::{self, Content, Established, Opened};
+use inclavared_tunnel::leg::handshake::provider;
+use inclavared_wire::tls::{self, Content, Established, Opened};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};

@@ -1,57 +1,14 @@
 //! Collateral: who was asked, what failed, how old it is.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
 use inclavared_attest::Timestamp;
 use inclavared_attest::appraise::Root;
+use inclavared_collateral::CollateralService;
 
-use super::Counter;
 use super::text::Text;
-use crate::collateral::{CollateralError, CollateralService, FetchError};
-
-/// Of one process.
-#[derive(Debug, Default)]
-pub struct CollateralCounters {
-    /// By the address of the service: fetches that gave something good, and others. As many as are configured.
-    fetches: Mutex<BTreeMap<String, (u64, u64)>>,
-    /// Sets that were older than what is known.
-    rollbacks: Counter,
-}
-
-impl CollateralCounters {
-    pub fn count_fetch(&self, endpoint: &str, good: bool) {
-        let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
-        let (succeeded, failed) = fetches.entry(endpoint.to_owned()).or_default();
-        *if good { succeeded } else { failed } += 1;
-    }
-
-    pub fn count_rollback(&self) {
-        self.rollbacks.increment();
-    }
-
-    /// Counts the rollbacks among what services did.
-    pub fn refused(&self, error: &CollateralError) {
-        if let CollateralError::Services { failures, .. } = error {
-            let rollbacks = failures.iter().filter(|failure| matches!(failure.error, FetchError::Rollback(_)));
-            self.rollbacks.add(rollbacks.count() as u64);
-        }
-    }
-
-    pub fn rollbacks(&self) -> u64 {
-        self.rollbacks.get()
-    }
-
-    /// Of one service: good ones and others.
-    pub fn fetches(&self, endpoint: &str) -> (u64, u64) {
-        let fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
-        fetches.get(endpoint).copied().unwrap_or_default()
-    }
-}
 
 pub(super) fn render(service: &CollateralService, text: &mut Text) {
     let counters = service.counters();
-    let fetches = counters.fetches.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let fetches = counters.all_fetches();
     let count = |result: &'static str, of: fn(&(u64, u64)) -> u64| {
         fetches
             .iter()

@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use inclavared_attest::Reason;
-use inclavared_attest::path::CloseReason;
+use inclavared_attest::path::{CloseReason, Counters};
 
-use super::Counter;
 use super::text::Text;
-use crate::connection::Report;
-use crate::error::Error;
-use crate::node::Gates;
+use super::{Counter, Numbers};
 
 /// Of one process, a place a route.
 #[derive(Debug)]
@@ -37,6 +34,25 @@ pub struct RouteCounters {
     opened_us: Counter,
 }
 
+/// What is counted of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// Payload, each way.
+    pub counters: Counters,
+    /// From accept to the first byte that may pass.
+    pub opened_after: Option<Duration>,
+    pub how: How,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    Closed(CloseReason),
+    /// Evidence, or a path, that does not do.
+    Refused(Reason),
+    Failed(Reason),
+}
+
 impl ConnectionCounters {
     pub fn new<'a>(routes: impl IntoIterator<Item = &'a str>) -> Self {
         Self { routes: routes.into_iter().map(RouteCounters::new).collect() }
@@ -54,32 +70,26 @@ impl ConnectionCounters {
         self.route(route).inspect(|route| route.turned_away.increment());
     }
 
-    pub fn ended(&self, report: &Report) {
-        let Some(route) = self.route(&report.route.route.name) else { return };
-        route.up.add(report.counters.up);
-        route.down.add(report.counters.down);
-        if let Some(after) = report.opened_after {
+    /// Counts a connection that has ended.
+    pub fn ended(&self, route: &str, ended: &Ended) {
+        let Some(route) = self.route(route) else { return };
+        route.up.add(ended.counters.up);
+        route.down.add(ended.counters.down);
+        if let Some(after) = ended.opened_after {
             let bucket = BOUNDS.iter().position(|bound| after.as_secs_f64() <= *bound).unwrap_or(BOUNDS.len());
             route.opened[bucket].increment();
             route.opened_us.add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
         }
-        match &report.result {
-            Ok(closed) => {
-                if let Some(at) = CLOSES.iter().position(|reason| *reason == closed.reason) {
-                    route.closed[at].increment();
-                }
-            }
-            Err(error) => {
-                let refused = matches!(error, Error::Refused(_) | Error::Collateral { .. } | Error::Reappraised { .. });
-                let counters = if refused { &route.refused } else { &route.failed };
-                if let Some(at) = Reason::ALL.iter().position(|reason| *reason == error.reason()) {
-                    counters[at].increment();
-                }
-            }
-        }
+        let of = |reason| Reason::ALL.iter().position(|known| *known == reason);
+        let counter = match ended.how {
+            How::Closed(reason) => CLOSES.iter().position(|known| *known == reason).map(|at| &route.closed[at]),
+            How::Refused(reason) => of(reason).map(|at| &route.refused[at]),
+            How::Failed(reason) => of(reason).map(|at| &route.failed[at]),
+        };
+        counter.inspect(|counter| counter.increment());
     }
 
-    pub(super) fn render(&self, gates: &Gates, text: &mut Text) {
+    pub(super) fn render(&self, numbers: &Numbers<'_>, text: &mut Text) {
         let each = |of: fn(&RouteCounters) -> &Counter| {
             self.routes.iter().map(move |route| ([("route", route.name.as_str())], of(route).get())).collect::<Vec<_>>()
         };
@@ -97,10 +107,7 @@ impl ConnectionCounters {
         let help =
             "Connections that have ended: closed, refused (evidence or a path that does not do) or failed; and why.";
         text.counter("inclavared_connections_ended_total", help, samples);
-        let open = [
-            (&[("what", "connections")][..], gates.connections.taken()),
-            (&[("what", "openings")][..], gates.openings.taken()),
-        ];
+        let open = [(&[("what", "connections")][..], numbers.open), (&[("what", "openings")][..], numbers.openings)];
         text.gauge("inclavared_open", "Connections that are open, and paths that are being opened.", open);
 
         let bytes: Vec<_> = self

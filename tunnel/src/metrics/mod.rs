@@ -4,20 +4,18 @@
 //! is not known beforehand (the address of a collateral service) is behind a lock that only fetches take. The admin
 //! listener serves them (`[admin]` in the configuration); nobody counts anything for a process without one but the atomics.
 
-mod admin;
 mod appraisal;
 mod collateral;
 mod connections;
 mod text;
 
-pub use admin::serve;
 pub use appraisal::AppraisalCounters;
-pub use collateral::CollateralCounters;
-pub use connections::{ConnectionCounters, RouteCounters};
+pub use connections::{ConnectionCounters, Ended, How, RouteCounters};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::node::Node;
+use inclavared_collateral::CollateralService;
+
 use text::Text;
 
 /// A number that only rises.
@@ -38,13 +36,25 @@ impl Counter {
     }
 }
 
+/// The numbers of a process, lent for one rendering: this room counts, and asks nobody.
+#[derive(Debug)]
+pub struct Numbers<'a> {
+    pub connections: &'a ConnectionCounters,
+    /// Connections that are open.
+    pub open: usize,
+    /// Paths that are being opened.
+    pub openings: usize,
+    pub appraisals: &'a AppraisalCounters,
+    pub collateral: &'a CollateralService,
+}
+
 /// All of a process, in the text format of Prometheus, version 0.0.4.
-pub fn render(node: &Node) -> String {
+pub fn render(numbers: &Numbers<'_>) -> String {
     let mut text = Text::default();
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     text.gauge("inclavared_build_info", "The version that runs.", [(&version[..], 1)]);
-    node.metrics.render(&node.gates, &mut text);
-    node.verifier.counters.render(&mut text);
-    collateral::render(&node.verifier.collateral, &mut text);
+    numbers.connections.render(numbers, &mut text);
+    numbers.appraisals.render(&mut text);
+    collateral::render(numbers.collateral, &mut text);
     text.finish()
 }

@@ -3,11 +3,7 @@
 //! Payload is opened and sealed in place (`source`, `sink`); this file has the two directions, their ends, and the
 //! watch over both. It owns neither the opening of a path nor what the final record says.
 
-mod batch;
-mod buffer;
-mod link;
-mod sink;
-mod source;
+mod session;
 mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -20,18 +16,17 @@ use inclavared_attest::Reason;
 use inclavared_attest::path::{CloseReason, Counters, Fault};
 use tokio::sync::Notify;
 
-pub use link::Link;
-pub use sink::Sink;
-pub use source::Source;
+pub use session::{Closed, Session};
 pub use watch::Times;
 
-use crate::close::{Closed, Closing};
+use inclavared_wire::frame::{Frame, FrameKind};
+
 use crate::error::{Error, PeerMisbehaved};
-use crate::frame::{Frame, FrameKind};
 use crate::leg::Leg;
-use crate::live::Live;
-use batch::Batch;
-use source::{Event, Read};
+use crate::leg::batch::Batch;
+use crate::leg::sink::Sink;
+use crate::leg::source::Source;
+use crate::leg::source::{Event, Read};
 use watch::{Watch, Writes};
 
 /// How a connection ended, and what crossed it.
@@ -114,15 +109,15 @@ struct Passage {
 pub async fn run(
     up: &mut Leg,
     down: &mut Leg,
-    closing: &Closing<'_>,
+    session: &impl Session,
     times: &Times,
     refused: Pin<Box<dyn Future<Output = Error> + '_>>,
 ) -> Outcome {
     up.sink.begin_stream();
     down.sink.begin_stream();
     let state = State::new(times);
-    let result = match both(up, down, closing, &state, refused).await {
-        Err(broken) => Box::pin(last_word(broken, up, closing, &state)).await,
+    let result = match both(up, down, session, &state, refused).await {
+        Err(broken) => Box::pin(last_word(broken, up, session, &state)).await,
         closed => closed,
     };
     Outcome { counters: state.counters(), result }
@@ -131,16 +126,16 @@ pub async fn run(
 async fn both(
     up: &mut Leg,
     down: &mut Leg,
-    closing: &Closing<'_>,
+    session: &impl Session,
     state: &State,
     mut refused: Pin<Box<dyn Future<Output = Error> + '_>>,
 ) -> Result<Closed, Broken> {
-    closing.live.begin().map_err(Broken::own)?;
+    session.begin().map_err(Broken::own)?;
     // Pinned where they are made: each move would leave room for a copy in the future of every connection.
-    let mut upward = pin!(upward(&mut up.source, &mut down.sink, closing.live, state));
-    let mut downward = pin!(downward(&mut down.source, &mut up.sink, closing, state));
+    let mut upward = pin!(upward(&mut up.source, &mut down.sink, session, state));
+    let mut downward = pin!(downward(&mut down.source, &mut up.sink, session, state));
     let mut watch = pin!(state.watch.expiry([&state.up.writes, &state.down.writes]));
-    let mut live = closing.live.run();
+    let mut kept = session.run();
     let (mut up_done, mut down_done) = (false, false);
     loop {
         tokio::select! {
@@ -165,21 +160,21 @@ async fn both(
                 Err(broken) => return Err(state.first(broken)),
             },
             error = &mut watch => return Err(state.first(Broken::own(error))),
-            error = &mut live => return Err(state.first(Broken::own(error))),
+            error = &mut kept => return Err(state.first(Broken::own(error))),
             error = &mut refused => return Err(state.first(Broken::own(error))),
         }
     }
 }
 
 /// What broke, and what can still be signed of it. Who reads nothing gets no receipt: then it is told as any failure is.
-async fn last_word(broken: Broken, up: &mut Leg, closing: &Closing<'_>, state: &State) -> Result<Closed, Broken> {
+async fn last_word(broken: Broken, up: &mut Leg, session: &impl Session, state: &State) -> Result<Closed, Broken> {
     let early = match broken.error {
         Error::HalfClosed(_) => Some(CloseReason::HalfClose),
         Error::Idle(_) => Some(CloseReason::Idle),
         _ => None,
     };
-    if let (Some(reason), true) = (early, closing.signs_alone()) {
-        let signed = closing.expired(state.counters(), reason);
+    if let (Some(reason), true) = (early, session.signs_alone()) {
+        let signed = session.expired(state.counters(), reason);
         let (trailer, closed) = signed.map_err(Broken::own)?;
         return match tokio::time::timeout(LAST_WORD, send_last(up, &trailer)).await {
             Ok(sent) => sent.map(|()| closed).map_err(Broken::own),
@@ -187,7 +182,7 @@ async fn last_word(broken: Broken, up: &mut Leg, closing: &Closing<'_>, state: &
         };
     }
     let Some(reason) = state.severed(&broken) else { return Err(broken) };
-    match closing.severed(state.counters(), reason).map_err(Broken::own)? {
+    match session.severed(state.counters(), reason).map_err(Broken::own)? {
         Some(trailer) => {
             let sent = tokio::time::timeout(LAST_WORD, send_last(up, &trailer)).await;
             Err(Broken { receipted: matches!(sent, Ok(Ok(()))), ..broken })
@@ -202,7 +197,7 @@ async fn send_last(up: &mut Leg, trailer: &[u8]) -> Result<(), Error> {
 }
 
 /// From the client toward the workload.
-async fn upward(source: &mut Source, sink: &mut Sink, live: &Live<'_>, state: &State) -> Result<(), Broken> {
+async fn upward(source: &mut Source, sink: &mut Sink, session: &impl Session, state: &State) -> Result<(), Broken> {
     let way = Way { reading: End::Client, writing: End::Server, passage: &state.up, state };
     loop {
         match way.pump(source, sink).await? {
@@ -212,7 +207,7 @@ async fn upward(source: &mut Source, sink: &mut Sink, live: &Live<'_>, state: &S
                 FrameKind::End if !state.up.ended.get() => way.end(sink).await?,
                 // It crossed the server's END: it needs no answer any more.
                 FrameKind::Challenge if state.both_ended() => {}
-                FrameKind::Challenge => live.challenged(&frame.payload).map_err(|error| way.misread(error))?,
+                FrameKind::Challenge => session.challenged(&frame.payload).map_err(|error| way.misread(error))?,
                 _ => return Err(way.misread(unexpected(&frame, "DATA or END"))),
             },
             Event::EndOfFile if source.is_plain() => {
@@ -233,7 +228,7 @@ async fn upward(source: &mut Source, sink: &mut Sink, live: &Live<'_>, state: &S
 async fn downward(
     source: &mut Source,
     sink: &mut Sink,
-    closing: &Closing<'_>,
+    session: &impl Session,
     state: &State,
 ) -> Result<Closed, Broken> {
     let way = Way { reading: End::Server, writing: End::Client, passage: &state.down, state };
@@ -242,7 +237,7 @@ async fn downward(
             Event::Control(frame) => match frame.kind {
                 FrameKind::End if !state.down.ended.get() => way.end(sink).await?,
                 FrameKind::Trailer => break Some(frame.payload),
-                FrameKind::Refresh => closing.live.refreshed(frame.payload).map_err(|error| way.misread(error))?,
+                FrameKind::Refresh => session.refreshed(frame.payload).map_err(|error| way.misread(error))?,
                 _ => return Err(way.misread(unexpected(&frame, "DATA, END or TRAILER"))),
             },
             Event::EndOfFile if source.is_plain() => {
@@ -263,9 +258,9 @@ async fn downward(
             state.up_ended_or_work(sink).await?;
         }
     }
-    way.beside_link(sink, Box::pin(closing.live.settle())).await?.map_err(Broken::own)?;
+    way.beside_link(sink, Box::pin(session.settle())).await?.map_err(Broken::own)?;
     // The last step is large and short, as the opening is: on the heap while it lasts.
-    Box::pin(way.receipt(below, sink, closing)).await
+    Box::pin(way.receipt(below, sink, session)).await
 }
 
 /// One direction: which peer is at which end of it.
@@ -379,9 +374,9 @@ impl Way<'_> {
     }
 
     /// Verifies the receipt from below, where there is one, and adds ours for the client that understands it.
-    async fn receipt(self, below: Option<Bytes>, sink: &mut Sink, closing: &Closing<'_>) -> Result<Closed, Broken> {
+    async fn receipt(self, below: Option<Bytes>, sink: &mut Sink, session: &impl Session) -> Result<Closed, Broken> {
         let state = self.state;
-        let receipt = closing.finish(below, state.counters(), state.both_ended()).await;
+        let receipt = session.finish(below, state.counters(), state.both_ended()).await;
         let (trailer, closed) = receipt.map_err(Broken::own)?;
         if let Some(trailer) = trailer {
             sink.queue_waiting().map_err(Broken::own)?;

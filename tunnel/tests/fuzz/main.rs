@@ -107,7 +107,7 @@ fn seeds_are_accepted() {
     use inclavared_attest::evidence::{Claims, Endorsements, Evidence};
     use inclavared_attest::path::{Open, Trailer, TrailerLimits, no_known_blobs};
     let seeds = Seeds::new();
-    assert!(Seeds::client_hello().iter().all(|s| inclavared_tunnel::tls::parse_client_hello(s).unwrap().is_some()));
+    assert!(Seeds::client_hello().iter().all(|s| inclavared_wire::tls::parse_client_hello(s).unwrap().is_some()));
     let [evidence, claims, endorsements] = &seeds.evidence()[..] else { panic!("three kinds") };
     Evidence::decode(evidence).unwrap();
     Claims::decode(claims).unwrap();

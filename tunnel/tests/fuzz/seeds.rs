@@ -12,7 +12,7 @@ use inclavared_attest::hop_key::HopKey;
 use inclavared_attest::path::{Abort, Fault, Start};
 use inclavared_attest::sim::{SimAttester, SimPlatform, SimSpec};
 use inclavared_attest::{ConfigDigest, Digest, PolicyDigest, Reason, RecordDigest};
-use inclavared_tunnel::frame::{FrameKind, header};
+use inclavared_wire::frame::{FrameKind, header};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde_json::Value;
 

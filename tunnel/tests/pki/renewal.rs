@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use inclavared_tunnel::process::StartError;
+use inclavared_tunnel::server::process::StartError;
 
 use crate::support::{DOWNSTREAM, Folder, UPSTREAM, client, echo_server, talk};
 

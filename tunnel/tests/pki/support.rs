@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use inclavared_tunnel::connection::Report;
-use inclavared_tunnel::process::{Process, Setup, StartError};
+use inclavared_tunnel::server::ended::Report;
+use inclavared_tunnel::server::process::{Process, Setup, StartError};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};

@@ -12,16 +12,16 @@ use inclavared_attest::path::{
 use inclavared_attest::policy::TerminalKind;
 use inclavared_attest::sim::SimAttester;
 use inclavared_attest::{ConfigDigest, Digest, KeyId, LegId, PolicyDigest, Reason, Timestamp};
-use inclavared_tunnel::client;
-use inclavared_tunnel::close::Below;
 use inclavared_tunnel::error::{Error, Refused};
-use inclavared_tunnel::frame::FrameKind;
-use inclavared_tunnel::handshake::{self, ClientCertificate};
-use inclavared_tunnel::identity::{HopIdentity, IdentityService, Role};
-use inclavared_tunnel::node::Node;
-use inclavared_tunnel::open::{receive_open, receive_start};
-use inclavared_tunnel::socket::Socket;
-use inclavared_tunnel::statement::Statement;
+use inclavared_tunnel::leg::handshake::{self, ClientCertificate};
+use inclavared_tunnel::leg::socket::Socket;
+use inclavared_tunnel::path::client;
+use inclavared_tunnel::path::close::Below;
+use inclavared_tunnel::path::opening::{receive_open, receive_start};
+use inclavared_tunnel::path::statement::Statement;
+use inclavared_tunnel::server::node::Node;
+use inclavared_tunnel::trust::identity::{HopIdentity, IdentityService, Role};
+use inclavared_wire::frame::FrameKind;
 use tokio::net::TcpListener;
 
 use crate::world::World;
@@ -111,8 +111,8 @@ fn each_lie_in_a_refresh_is_refused_by_its_check() {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let target = listener.local_addr().unwrap().to_string().parse().unwrap();
             let verify = async {
-                let verified = client::verify(&verifier.node, &target, &verifier.policy, None).await.unwrap();
-                verified.start(&verifier.node).await
+                let verified = client::verify(&verifier.node.side, &target, &verifier.policy, None).await.unwrap();
+                verified.start(&verifier.node.side).await
             };
             let (told, started) = tokio::join!(hop(&verifier.node, &listener, &here, lie), verify);
             match (check, started) {
@@ -143,8 +143,8 @@ fn a_relay_passes_no_lie_on() {
     verifier.runtime.block_on(async {
         let target = relay.target();
         let verify = async {
-            let verified = client::verify(&verifier.node, &target, &verifier.policy, None).await.unwrap();
-            let (mut leg, _) = verified.start(&verifier.node).await.unwrap();
+            let verified = client::verify(&verifier.node.side, &target, &verifier.policy, None).await.unwrap();
+            let (mut leg, _) = verified.start(&verifier.node.side).await.unwrap();
             leg.expect(FrameKind::Refresh, "the FAULT", LIMIT).await.unwrap_err()
         };
         let lie: Lie = Box::new(|story, _| story.seq = 0);
@@ -172,7 +172,7 @@ async fn hop(node: &Node, listener: &TcpListener, attester: &Arc<SimAttester>, l
     let certificate = ClientCertificate::Optional;
     let accept = handshake::accept(
         socket,
-        &node.provider,
+        &node.side.provider,
         Arc::clone(&identity),
         certificate,
         false,

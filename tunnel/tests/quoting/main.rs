@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use inclavared_attest::Reason;
 use inclavared_attest::path::{Challenge, Close, Path};
-use inclavared_tunnel::client;
 use inclavared_tunnel::error::Error;
-use inclavared_tunnel::frame::FrameKind;
+use inclavared_tunnel::path::client;
+use inclavared_wire::frame::FrameKind;
 
 use world::{World, ping};
 
@@ -37,9 +37,10 @@ fn a_path_opens_at_each_level() {
         let verifier = world.verifier(&policy);
         let own = device.quotes.load(Ordering::SeqCst);
         verifier.runtime.block_on(async {
-            let verified = client::verify(&verifier.node, &hops[0].target(), &verifier.policy, None).await.unwrap();
+            let verified =
+                client::verify(&verifier.node.side, &hops[0].target(), &verifier.policy, None).await.unwrap();
             assert_eq!(fresh(verified.path()), [shown; 2], "{level}");
-            let (leg, opened) = verified.start(&verifier.node).await.unwrap();
+            let (leg, opened) = verified.start(&verifier.node.side).await.unwrap();
             assert_eq!(fresh(&opened.path), [started; 2], "{level}");
             leg.close().await;
         });
@@ -89,7 +90,7 @@ fn many_paths_share_the_quotes_of_a_slow_device() {
     verifier.runtime.block_on(async {
         let target = workload.target();
         let verified = (0..PATHS).map(|_| async {
-            let verified = client::verify(&verifier.node, &target, &verifier.policy, None).await.unwrap();
+            let verified = client::verify(&verifier.node.side, &target, &verifier.policy, None).await.unwrap();
             assert_eq!(fresh(verified.path()), [true]);
             verified.leave().await;
         });
@@ -206,8 +207,9 @@ fn a_client_that_challenges_too_soon_is_refused() {
     let challenge = || Challenge::generate().unwrap().encode();
     for wait in [false, true] {
         verifier.runtime.block_on(async {
-            let verified = client::verify(&verifier.node, &workload.target(), &verifier.policy, None).await.unwrap();
-            let (mut leg, _) = verified.start(&verifier.node).await.unwrap();
+            let verified =
+                client::verify(&verifier.node.side, &workload.target(), &verifier.policy, None).await.unwrap();
+            let (mut leg, _) = verified.start(&verifier.node.side).await.unwrap();
             leg.send(FrameKind::Challenge, &challenge()).await.unwrap();
             if wait {
                 leg.expect(FrameKind::Refresh, "the REFRESH", Duration::from_secs(5)).await.unwrap();
@@ -233,7 +235,7 @@ fn a_device_that_fails_ends_the_opening_at_level_quote() {
     let verifier = world.verifier("binding = \"quote\"");
     device.broken.store(true, Ordering::SeqCst);
     let target = workload.target();
-    let verify = client::verify(&verifier.node, &target, &verifier.policy, None);
+    let verify = client::verify(&verifier.node.side, &target, &verifier.policy, None);
     let error = verifier.runtime.block_on(verify).unwrap_err();
     assert!(matches!(&error, Error::Fault(fault) if fault.code == Reason::Internal), "{error:?}");
     let (reason, line) = world.ended("workload").error.unwrap();

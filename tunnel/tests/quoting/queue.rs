@@ -9,12 +9,12 @@ use inclavared_attest::evidence::Evidence;
 use inclavared_attest::path::{Kind, Nonce, Open, Side, VERSION, binder, leaf};
 use inclavared_attest::policy::Binding;
 use inclavared_attest::{ConfigDigest, Digest, LegId, PolicyDigest, Reason, Timestamp};
-use inclavared_tunnel::blocking::BlockingPool;
 use inclavared_tunnel::error::Error;
-use inclavared_tunnel::identity::{HopIdentity, IdentityService, Role};
 use inclavared_tunnel::leg::LegFacts;
-use inclavared_tunnel::quoting::{Leaf, Quoter};
-use inclavared_tunnel::statement::Statement;
+use inclavared_tunnel::path::quoting::{Leaf, Quoter};
+use inclavared_tunnel::path::statement::Statement;
+use inclavared_tunnel::trust::blocking::BlockingPool;
+use inclavared_tunnel::trust::identity::{HopIdentity, IdentityService, Role};
 
 use crate::world::{Device, World};
 

@@ -14,10 +14,10 @@ use inclavared_attest::policy::Policy;
 use inclavared_attest::sim::{SimAttester, SimPlatform, SimSpec};
 use inclavared_attest::{Reason, Timestamp};
 use inclavared_config::{Config, Target};
-use inclavared_tunnel::connection::Report;
-use inclavared_tunnel::node::Node;
-use inclavared_tunnel::process::{self, Process, Setup};
-use inclavared_tunnel::workload::Echo;
+use inclavared_tunnel::server::ended::Report;
+use inclavared_tunnel::server::node::Node;
+use inclavared_tunnel::server::process::{self, Process, Setup};
+use inclavared_tunnel::server::workload::Echo;
 use tokio::runtime::Runtime;
 
 /// A simulated attester that makes one quote at a time, as a device does, and counts them.

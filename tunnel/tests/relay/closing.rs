@@ -8,7 +8,7 @@ use std::time::Duration;
 use inclavared_attest::Reason;
 use inclavared_attest::path::CloseReason;
 use inclavared_tunnel::error::{Error, PeerMisbehaved};
-use inclavared_tunnel::frame::FrameKind;
+use inclavared_wire::frame::FrameKind;
 
 use crate::peers::Client;
 use crate::world::{QUICK, Random, World, connect, read_all, read_until_reset, reset, workload};

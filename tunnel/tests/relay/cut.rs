@@ -8,7 +8,7 @@ use std::time::Duration;
 use inclavared_attest::Reason;
 use inclavared_attest::path::{CloseReason, Fault};
 use inclavared_tunnel::error::{Error, PeerMisbehaved};
-use inclavared_tunnel::frame::{self, FrameKind};
+use inclavared_wire::frame::{self, FrameKind};
 
 use crate::peers::{Client, Server, next};
 use crate::world::{QUICK, Random, World, connect, workload};

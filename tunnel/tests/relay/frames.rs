@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use inclavared_attest::Reason;
 use inclavared_attest::policy::TerminalKind;
-use inclavared_tunnel::close::{Below, Closing};
 use inclavared_tunnel::error::{Error, PeerMisbehaved};
-use inclavared_tunnel::frame::{self, Frame, FrameError, FrameKind, MAX_DATA};
 use inclavared_tunnel::leg::Leg;
-use inclavared_tunnel::live::Live;
+use inclavared_tunnel::leg::socket::Socket;
+use inclavared_tunnel::path::close::{Below, Closing};
+use inclavared_tunnel::path::live::Live;
 use inclavared_tunnel::relay::{self, Times};
-use inclavared_tunnel::socket::Socket;
+use inclavared_wire::frame::{self, Frame, FrameError, FrameKind, MAX_DATA};
 
 use crate::peers::{Client, Server, next};
 use crate::world::{QUICK, Random, World, read_all, read_until_reset, workload};
@@ -179,8 +179,8 @@ fn control_frames_go_between_data_at_full_load() {
         let mut down = Leg::plain(Socket::tcp(socket).unwrap());
         let below = Below::End(TerminalKind::Workload.into());
         let times = Times { half_close: Duration::from_secs(60), write_stall: None, idle: None };
-        let live = Live::new(&client.node, None, None, &below, (&up, &down));
-        let closing = Closing { node: &client.node, below: &below, live: &live };
+        let live = Live::new(&client.node.side, None, None, &below, (&up, &down));
+        let closing = Closing { side: &client.node.side, below: &below, live: &live };
         let story = async {
             let mut arrived: usize = 0;
             let block = Random::bytes(5, 1 << 20);

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use inclavared_tunnel::connection::{self, Held};
-use inclavared_tunnel::crew::Crew;
-use inclavared_tunnel::frame::FrameKind;
-use inclavared_tunnel::node::{Pki, RouteState, Service};
-use inclavared_tunnel::socket::Socket;
+use inclavared_tunnel::leg::socket::Socket;
+use inclavared_tunnel::server::connection::{self, Held};
+use inclavared_tunnel::server::crew::Crew;
+use inclavared_tunnel::server::node::{Pki, RouteState, Service};
+use inclavared_wire::frame::FrameKind;
 
 use crate::peers::Client;
 use crate::world::{World, connect, route};

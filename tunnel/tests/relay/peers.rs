@@ -8,22 +8,22 @@ use inclavared_attest::path::{Challenge, CloseReason, Counters, Nonce, Open, Rec
 use inclavared_attest::policy::{Policy, TerminalKind};
 use inclavared_attest::{ConfigDigest, PolicyDigest, Timestamp};
 use inclavared_config::{Target, TlsSettings};
-use inclavared_tunnel::attestation;
-use inclavared_tunnel::blocking::BlockingPool;
-use inclavared_tunnel::client;
-use inclavared_tunnel::close::{Below, Ending};
-use inclavared_tunnel::connect::{dial, server_name};
 use inclavared_tunnel::error::Error;
-use inclavared_tunnel::frame::{Frame, FrameKind};
-use inclavared_tunnel::handshake::{self, ClientCertificate};
-use inclavared_tunnel::identity::{IdentityService, Role};
 use inclavared_tunnel::leg::Leg;
-use inclavared_tunnel::node::Node;
-use inclavared_tunnel::open::{Asked, receive_open, receive_start};
-use inclavared_tunnel::permits::Gate;
-use inclavared_tunnel::quoting::Quoter;
-use inclavared_tunnel::socket::Socket;
-use inclavared_tunnel::statement::Statement;
+use inclavared_tunnel::leg::dial::{dial, server_name};
+use inclavared_tunnel::leg::handshake::{self, ClientCertificate};
+use inclavared_tunnel::leg::permits::Gate;
+use inclavared_tunnel::leg::socket::Socket;
+use inclavared_tunnel::path::client;
+use inclavared_tunnel::path::close::{Below, Ending};
+use inclavared_tunnel::path::opening::{Asked, receive_open, receive_start};
+use inclavared_tunnel::path::quoting::Quoter;
+use inclavared_tunnel::path::statement::Statement;
+use inclavared_tunnel::server::node::Node;
+use inclavared_tunnel::trust::blocking::BlockingPool;
+use inclavared_tunnel::trust::identity::{IdentityService, Role};
+use inclavared_tunnel::trust::select;
+use inclavared_wire::frame::{Frame, FrameKind};
 use tokio::net::TcpListener;
 
 use crate::world::{PATIENCE, World, route};
@@ -48,15 +48,15 @@ impl Client {
 
     /// A path that is verified and started.
     pub(crate) async fn open(&self, to: SocketAddr) -> Leg {
-        let verified = client::verify(&self.node, &target(to), &self.policy, None).await.unwrap();
-        verified.start(&self.node).await.unwrap().0
+        let verified = client::verify(&self.node.side, &target(to), &self.policy, None).await.unwrap();
+        verified.start(&self.node.side).await.unwrap().0
     }
 
     /// A leg whose handshake is done, and nothing else.
     pub(crate) async fn shake_hands(&self, to: SocketAddr) -> Leg {
         let socket = dial(&target(to), PATIENCE).await.unwrap();
         let name = server_name(&target(to));
-        handshake::connect(socket, &self.node.provider, None, name, PATIENCE).await.unwrap().0
+        handshake::connect(socket, &self.node.side.provider, None, name, PATIENCE).await.unwrap().0
     }
 
     pub(crate) fn ask(&self) -> Vec<u8> {
@@ -117,7 +117,7 @@ impl Server {
             policy_digest: PolicyDigest::of(b""),
             config_digest: ConfigDigest::of(b""),
         };
-        let attester = attestation::attester(&config.attestation, config.deadlines.quote).unwrap();
+        let attester = select::attester(&config.attestation, config.deadlines.quote).unwrap();
         let identity = IdentityService::start(Arc::clone(&attester), role, Timestamp::now()).unwrap();
         let (pool, blocking) = BlockingPool::new(1, 8).unwrap();
         let quoter = Quoter::new(attester, pool, PATIENCE);

@@ -4,8 +4,8 @@
 use inclavared_attest::Reason;
 use inclavared_attest::path::{Abort, CloseReason, Counters, Fault};
 use inclavared_tunnel::error::{Error, PeerMisbehaved};
-use inclavared_tunnel::frame::FrameKind;
 use inclavared_tunnel::leg::Leg;
+use inclavared_wire::frame::FrameKind;
 
 use crate::peers::{Accepted, Client, Server, assert_quiet, next};
 use crate::world::{Ended, Hop, World};

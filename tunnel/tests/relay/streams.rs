@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use inclavared_tunnel::handshake;
+use inclavared_tunnel::leg::handshake;
 use rustls::crypto::{CipherSuiteCommon, CryptoProvider};
 use rustls::{SupportedCipherSuite, Tls13CipherSuite};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

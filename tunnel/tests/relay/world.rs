@@ -12,11 +12,11 @@ use inclavared_attest::path::{CloseReason, Counters};
 use inclavared_attest::policy::Policy;
 use inclavared_attest::sim::SimPlatform;
 use inclavared_config::{Config, Listen, TlsSettings};
-use inclavared_tunnel::connection::Report;
 use inclavared_tunnel::error::Error;
-use inclavared_tunnel::handshake;
-use inclavared_tunnel::node::Node;
-use inclavared_tunnel::process::{self, Process, Setup};
+use inclavared_tunnel::leg::handshake;
+use inclavared_tunnel::server::ended::Report;
+use inclavared_tunnel::server::node::Node;
+use inclavared_tunnel::server::process::{self, Process, Setup};
 use rustls::crypto::CryptoProvider;
 use tempfile::TempDir;
 

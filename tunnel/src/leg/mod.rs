@@ -1,0 +1,251 @@
+//! One established leg: its socket, its record protection, and what is known of the peer at its other end.
+
+pub(crate) mod batch;
+mod buffer;
+pub mod dial;
+pub mod handshake;
+pub mod link;
+pub mod permits;
+pub mod sink;
+pub mod socket;
+pub mod source;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use inclavared_attest::certificate::PeerCertificate;
+use inclavared_attest::path::{Abort, Fault, TlsParameters};
+use inclavared_attest::{KeyId, LegId, Reason};
+use inclavared_wire::frame::{ALPN, Frame, FrameKind};
+use inclavared_wire::tls::{Established, Opener, Sealer};
+
+use crate::error::{Error, PeerMisbehaved};
+use crate::leg::socket::Socket;
+use crate::trust::identity::HopIdentity;
+use link::Link;
+use rustls::AlertDescription;
+use sink::Sink;
+use source::Source;
+
+/// How long a peer has to take our last words.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// One end-to-end half of a connection: plain, TLS, or TLS with frames.
+#[derive(Debug)]
+pub struct Leg {
+    pub source: Source,
+    pub sink: Sink,
+    /// Some for an attested leg.
+    pub tls: Option<Box<TlsFacts>>,
+}
+
+/// What is fixed once the handshake has ended.
+#[derive(Debug)]
+pub struct TlsFacts {
+    pub leg: LegFacts,
+    /// The peer's certificate, if it showed one. Checked in form and binding; not appraised. None once data may pass.
+    pub peer: Option<PeerCertificate>,
+    /// The identity that we showed on this leg.
+    pub own: Option<Arc<HopIdentity>>,
+}
+
+/// A TLS session as records name it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LegFacts {
+    pub id: LegId,
+    pub server: KeyId,
+    pub client: Option<KeyId>,
+    pub suite: u16,
+    pub group: u16,
+    pub alpn: Option<Vec<u8>>,
+    pub sni: Option<String>,
+}
+
+impl LegFacts {
+    /// What the handshake agreed on.
+    pub(crate) fn parameters(&self) -> TlsParameters {
+        TlsParameters { suite: self.suite, group: self.group, alpn: self.alpn.clone().unwrap_or_default() }
+    }
+}
+
+impl Leg {
+    /// A plain leg. It ends by a reset unless it is [closed](Self::close): plain bytes have no other way to say that
+    /// they were cut short, whether by an error or by the end of this process.
+    pub fn plain(socket: Socket) -> Self {
+        socket.reset_on_close();
+        let socket = Rc::new(socket);
+        Self { source: Source::plain(Rc::clone(&socket)), sink: Sink::plain(socket), tls: None }
+    }
+
+    /// The leg that a handshake gave. It speaks frames if that is the protocol that was agreed on.
+    pub fn tls(socket: Socket, established: Established, facts: TlsFacts) -> Self {
+        Self { tls: Some(Box::new(facts)), ..Self::pki(socket, established) }
+    }
+
+    /// A leg that speaks frames, from its parts.
+    pub fn framed(socket: Socket, opener: Opener, sealer: Sealer, unread: BytesMut, facts: TlsFacts) -> Self {
+        let mut leg = Self::joined(socket, opener, sealer, unread, true);
+        leg.tls = Some(Box::new(facts));
+        leg
+    }
+
+    /// A leg of which no more is known than that its handshake ended well.
+    pub fn pki(socket: Socket, established: Established) -> Self {
+        let Established { opener, sealer, unread, alpn, .. } = established;
+        Self::joined(socket, opener, sealer, unread, alpn.as_deref() == Some(ALPN))
+    }
+
+    fn joined(socket: Socket, opener: Opener, sealer: Sealer, unread: BytesMut, framed: bool) -> Self {
+        let socket = Rc::new(socket);
+        let link = Rc::<Link>::default();
+        let source = Source::tls(Rc::clone(&socket), Rc::clone(&link), opener, unread, framed);
+        Self { source, sink: Sink::tls(socket, link, sealer, framed), tls: None }
+    }
+
+    /// Who the peer is matters no more once data may pass, and takes kilobytes.
+    pub fn forget_the_handshake(&mut self) {
+        self.tls = None;
+        self.source.shrink();
+    }
+
+    /// Sends one control frame.
+    pub async fn send(&mut self, kind: FrameKind, payload: &[u8]) -> Result<(), Error> {
+        self.sink.queue_frame(kind, payload)?;
+        self.sink.flush().await.map_err(Error::peer_io)
+    }
+
+    /// [`send`](Self::send) to a peer that may not read.
+    pub async fn send_within(
+        &mut self,
+        kind: FrameKind,
+        payload: &[u8],
+        what: &'static str,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        tokio::time::timeout(limit, self.send(kind, payload)).await.map_err(|_| Error::Deadline { what, limit })?
+    }
+
+    /// The next frame of a kind that may come now; a FAULT, or the ABORT of a client that may send one, is an error of
+    /// its own.
+    pub async fn expect(&mut self, expected: FrameKind, what: &'static str, limit: Duration) -> Result<Frame, Error> {
+        let frame =
+            tokio::time::timeout(limit, self.source.frame()).await.map_err(|_| Error::Deadline { what, limit })??;
+        if frame.kind == expected {
+            return Ok(frame);
+        }
+        Err(out_of_order(&frame, what, expected == FrameKind::Start))
+    }
+
+    /// Nothing may have come that was not asked for. Looks at what is there, and waits for nothing.
+    pub fn expect_nothing(&mut self, before: &'static str) -> Result<(), Error> {
+        match self.source.try_frame()? {
+            None => Ok(()),
+            Some(frame) => Err(out_of_order(&frame, before, false)),
+        }
+    }
+
+    /// Ends a leg whose path was not started: an ABORT says why.
+    pub async fn abort(mut self, code: Reason, text: &str) {
+        let abort = Abort::new(code, Some(text)).encode();
+        if self.sink.is_framed() && self.sink.queue_frame(FrameKind::Abort, &abort).is_err() {
+            return;
+        }
+        self.close().await;
+    }
+
+    /// Ends a leg in order: what is queued, close_notify, then waits a little for the peer to close, so that a reset
+    /// does not overtake our last bytes.
+    ///
+    /// Where the application's stream has not come to its end and no TRAILER can say so, the peer sees it cut short: a
+    /// reset where it is plain, an alert where it is TLS.
+    pub async fn close(mut self) {
+        if self.sink.is_in_stream() && !self.sink.is_framed() {
+            if self.sink.queue_alert(AlertDescription::InternalError).is_ok() {
+                let _ = tokio::time::timeout(FAREWELL, self.sink.flush()).await;
+            }
+            return;
+        }
+        self.sink.socket().close_in_order();
+        let farewell = async {
+            self.sink.queue_close_notify().ok()?;
+            self.sink.flush().await.ok()?;
+            self.linger().await
+        };
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    }
+
+    /// [`fail`](Self::fail), unless the peer has had the last word itself.
+    pub async fn fail_unless(self, knows: bool, error: &Error, disclose: bool) {
+        if knows {
+            self.sink.socket().reset_on_close();
+        } else {
+            self.fail(error, disclose).await;
+        }
+    }
+
+    /// Ends a leg that failed: a FAULT where frames are spoken, an alert to another TLS peer, a reset where it is plain.
+    pub async fn fail(mut self, error: &Error, disclose: bool) {
+        if self.sink.is_plain() {
+            if self.sink.has_ended_stream() {
+                // Our direction had its end: what is still on its way is not taken back.
+                let _ = tokio::time::timeout(FAREWELL, self.linger()).await;
+            }
+            self.sink.socket().reset_on_close();
+            return;
+        }
+        let farewell = async {
+            if self.sink.is_framed() {
+                self.sink.queue_frame(FrameKind::Fault, &error.to_fault(disclose).encode()).ok()?;
+                self.sink.queue_close_notify().ok()?;
+            } else {
+                self.sink.queue_alert(alert_for(error)).ok()?;
+            }
+            self.sink.flush().await.ok()?;
+            self.linger().await
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            self.sink.socket().reset_on_close();
+        }
+    }
+
+    /// Reads and forgets what the peer still sends, until it closes. The caller's deadline is the only bound: to close
+    /// before would be a reset, which takes what the peer has not yet read of our last word with it, and a peer in the
+    /// middle of bulk data is slow to read.
+    async fn linger(&mut self) -> Option<()> {
+        self.sink.shutdown_write().ok()?;
+        let mut scratch = vec![0; 16 * 1024];
+        let socket = self.sink.socket();
+        loop {
+            socket.readable().await.ok()?;
+            match socket.try_read(&mut scratch) {
+                Ok(0) => break,
+                Ok(_) => tokio::task::consume_budget().await,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+        Some(())
+    }
+}
+
+/// What a frame means that may not come now. `may_abort`: it comes from a client that waits for its path.
+pub(crate) fn out_of_order(frame: &Frame, expected: &'static str, may_abort: bool) -> Error {
+    match frame.kind {
+        FrameKind::Fault => Fault::decode(&frame.payload).map_or_else(Error::from, Error::Fault),
+        FrameKind::Abort if may_abort => {
+            Abort::decode(&frame.payload).map_or_else(Error::from, |abort| PeerMisbehaved::Aborted(abort).into())
+        }
+        kind => PeerMisbehaved::Order { expected, found: format!("{kind:?} frame") }.into(),
+    }
+}
+
+/// The alert that comes nearest to why a stock peer is refused (RFC 8446 section 6.2).
+pub(crate) fn alert_for(error: &Error) -> AlertDescription {
+    match error {
+        Error::Peer(PeerMisbehaved::Record(record)) => record.alert().unwrap_or(AlertDescription::InternalError),
+        Error::Refused(_) | Error::Collateral { .. } => AlertDescription::AccessDenied,
+        _ => AlertDescription::InternalError,
+    }
+}

@@ -1,0 +1,252 @@
+//! Accepting connections: one listener a route, shared by the workers; permits before work; a full table of
+//! descriptors backs off instead of spinning.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use inclavared_config::Listen;
+use socket2::{Domain, Protocol, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
+
+use crate::leg::permits::Permit;
+use crate::leg::socket::{Detached, Socket};
+use crate::server::connection::{self, Held};
+use crate::server::crew::{Crew, Place};
+use crate::server::node::{Node, RouteState};
+
+/// How long to wait when the process or the machine has no descriptors left (EMFILE; istio/ztunnel#1585).
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// Connections that the kernel completes while the workers are busy.
+const BACKLOG: i32 = 1024;
+
+/// A bound socket that each worker takes a duplicate of.
+#[derive(Debug)]
+pub struct Bound {
+    socket: socket2::Socket,
+    pub address: Listen,
+}
+
+impl Bound {
+    /// Binds what a route listens on. A Unix socket left behind by a process that is gone is replaced.
+    pub fn new(listen: &Listen) -> io::Result<Self> {
+        match listen {
+            Listen::Tcp(address) => {
+                let socket = socket2::Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+                socket.set_reuse_address(true)?;
+                socket.set_nonblocking(true)?;
+                socket.bind(&(*address).into())?;
+                socket.listen(BACKLOG)?;
+                let address = socket.local_addr()?.as_socket().unwrap_or(*address);
+                Ok(Self { socket, address: Listen::Tcp(address) })
+            }
+            Listen::Unix(path) => {
+                remove_abandoned(path)?;
+                let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                socket.set_nonblocking(true)?;
+                socket.bind(&socket2::SockAddr::unix(path)?)?;
+                socket.listen(BACKLOG)?;
+                Ok(Self { socket, address: listen.clone() })
+            }
+        }
+    }
+
+    /// One worker's share of the listener.
+    pub fn share(&self) -> io::Result<Shared> {
+        Ok(Shared { socket: self.socket.try_clone()?, is_tcp: matches!(self.address, Listen::Tcp(_)) })
+    }
+}
+
+/// A duplicate of a bound socket, on its way to a worker.
+#[derive(Debug)]
+pub struct Shared {
+    socket: socket2::Socket,
+    is_tcp: bool,
+}
+
+impl Shared {
+    /// Must be called inside the worker's runtime.
+    pub fn listener(self) -> io::Result<Listener> {
+        let socket = OwnedFd::from(self.socket);
+        Ok(match self.is_tcp {
+            true => Listener::Tcp(TcpListener::from_std(socket.into())?),
+            false => Listener::Unix(UnixListener::from_std(socket.into())?),
+        })
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Listen::Unix(path) = &self.address {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A listener inside one worker's runtime.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// An accepted connection that no worker serves yet.
+#[derive(Debug)]
+pub struct Accepted {
+    socket: Detached,
+    source: Option<IpAddr>,
+    route: Arc<RouteState>,
+    permit: Permit,
+    place: Place,
+}
+
+/// One worker, as its listeners see it.
+#[derive(Clone)]
+pub struct Here {
+    pub worker: usize,
+    pub crew: Arc<Crew>,
+    pub node: Arc<Node>,
+}
+
+/// Accepts until shutdown. Every connection is a task of the worker that has the fewest.
+pub async fn accept(listener: Listener, here: Here, route: Arc<RouteState>, mut shutdown: watch::Receiver<bool>) {
+    let node = &here.node;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = shutdown.wait_for(|down| *down) => return,
+        };
+        let (socket, source) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if !is_of_one_connection(&error) {
+                    tracing::warn!(route = route.route.name, %error, "cannot accept connections; waiting a little");
+                    tokio::time::sleep(BACKOFF).await;
+                }
+                continue;
+            }
+        };
+        let permit = match node.gates.connections.take(source) {
+            Ok(permit) => permit,
+            Err(error) => {
+                node.metrics.turned_away(&route.route.name);
+                // Closing at once costs the peer and us the least; a plain client must not take it for an empty stream.
+                socket.reset_on_close();
+                tracing::warn!(route = route.route.name, source = source.map(tracing::field::display), %error, "refused");
+                continue;
+            }
+        };
+        node.metrics.accepted(&route.route.name);
+        let place = here.crew.place(here.worker);
+        if place.worker() == here.worker {
+            here.serve(socket, source, Arc::clone(&route), permit, place);
+        } else if let Err(error) = here.hand_over(socket, source, Arc::clone(&route), permit, place) {
+            tracing::warn!(route = route.route.name, %error, "a connection was lost on its way to its worker");
+        }
+    }
+}
+
+/// Serves what the other workers hand over, until shutdown.
+pub async fn take_over(mut inbox: mpsc::Receiver<Accepted>, here: Here, mut shutdown: watch::Receiver<bool>) {
+    loop {
+        let Accepted { socket, source, route, permit, place } = tokio::select! {
+            accepted = inbox.recv() => match accepted {
+                Some(accepted) => accepted,
+                None => return,
+            },
+            _ = shutdown.wait_for(|down| *down) => {
+                // What is on its way was accepted: it is served. Nothing more is sent.
+                inbox.close();
+                match inbox.recv().await {
+                    Some(accepted) => accepted,
+                    None => return,
+                }
+            }
+        };
+        match socket.attach() {
+            Ok(socket) => here.serve(socket, source, route, permit, place),
+            Err(error) => {
+                tracing::warn!(route = route.route.name, %error, "a connection was lost on its way to its worker");
+            }
+        }
+    }
+}
+
+impl Here {
+    fn serve(&self, socket: Socket, source: Option<IpAddr>, route: Arc<RouteState>, permit: Permit, place: Place) {
+        // Not in a future around it: that would have room for it twice.
+        let held = Held { permit, place };
+        tokio::task::spawn_local(connection::serve(Arc::clone(&self.node), route, socket, source, held));
+    }
+
+    /// To the worker of `place`, unless it takes no more: then it stays here.
+    fn hand_over(
+        &self,
+        socket: Socket,
+        source: Option<IpAddr>,
+        route: Arc<RouteState>,
+        permit: Permit,
+        place: Place,
+    ) -> io::Result<()> {
+        let worker = place.worker();
+        let accepted = Accepted { socket: socket.detach()?, source, route, permit, place };
+        if let Err(Accepted { socket, source, route, permit, place }) = self.crew.hand_over(worker, accepted) {
+            self.serve(socket.attach()?, source, route, permit, place.moved(self.worker));
+        }
+        Ok(())
+    }
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok((Socket::tcp(stream)?, Some(canonical(address))))
+            }
+            Self::Unix(listener) => Ok((Socket::Unix(listener.accept().await?.0), None)),
+        }
+    }
+}
+
+/// One client has one address, whether the listener sees it as IPv4 or as IPv4 in IPv6.
+fn canonical(address: SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
+}
+
+/// The connection that was to be accepted is gone already; the listener is well.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::InvalidInput
+    )
+}
+
+/// A socket file that nobody listens on any more stands in the way of a restart. Anything else is left alone.
+fn remove_abandoned(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+    }
+    let probe = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    match probe.connect(&socket2::SockAddr::unix(path)?) {
+        Ok(()) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(_) => std::fs::remove_file(path),
+    }
+}
+
+/// Raises the soft limit of open descriptors to the hard one: a connection takes two or three.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_err() {
+        tracing::debug!("the limit of open descriptors stays as it is");
+    }
+}

@@ -1,0 +1,135 @@
+//! What the connections of one process share. One snapshot is taken by each connection, once.
+
+use std::sync::Arc;
+
+use inclavared_attest::Timestamp;
+use inclavared_config::{Downstream, Limits, Route, Upstream};
+use rustls::crypto::CryptoProvider;
+use tokio::sync::watch;
+
+use crate::error::Error;
+use crate::leg::handshake::{PkiClient, PkiError, PkiServer};
+use crate::leg::permits::Gate;
+use crate::metrics::{ConnectionCounters, Numbers};
+use crate::path::quoting::Quoter;
+use crate::path::side::Side;
+use crate::server::ended::Report;
+use crate::server::warm::Pool;
+use crate::trust::identity::{HopIdentity, IdentityService};
+
+/// The process, as a connection sees it.
+pub struct Node {
+    /// What a path needs of this process.
+    pub side: Side,
+    pub gates: Gates,
+    /// True from the moment that no new connections are let in.
+    pub draining: watch::Sender<bool>,
+    pub metrics: ConnectionCounters,
+    /// Told of every connection that has ended.
+    pub ended: Box<dyn Fn(&Report) + Send + Sync>,
+}
+
+/// Everything of which there may only be so many.
+#[derive(Debug)]
+pub struct Gates {
+    pub connections: Arc<Gate>,
+    /// A client takes its turn when it has said something, and waits for it within the handshake's deadline: those who
+    /// wait are connections, which are bounded, and a storm is worked off instead of refused.
+    pub handshakes: Arc<Gate>,
+    pub openings: Arc<Gate>,
+    /// Legs of known peers over which nobody has asked for a path for a while.
+    pub idle_legs: Arc<Gate>,
+}
+
+/// A route with the identity that it shows.
+#[derive(Debug)]
+pub struct RouteState {
+    pub route: Route,
+    /// None where neither side shows evidence.
+    pub identity: Option<Arc<IdentityService>>,
+    /// Fresh quotes for the legs of this route. Some where there is an identity.
+    pub quoter: Option<Quoter>,
+    /// Legs to the target that stand ready.
+    pub warm: Option<Pool>,
+    pub pki: Pki,
+    pub serves: Service,
+}
+
+/// The certificates of a PKI that a route uses, on the side where it does.
+#[derive(Debug, Default)]
+pub struct Pki {
+    pub upstream: Option<PkiServer>,
+    pub downstream: Option<PkiClient>,
+}
+
+/// What is at the end of a route.
+#[derive(Clone, Debug)]
+pub enum Service {
+    /// What the route's target names.
+    Target,
+    /// A workload in this very process.
+    InProcess(Arc<dyn crate::server::workload::Workload>),
+}
+
+impl Node {
+    /// All that is counted, for one look at it.
+    pub fn numbers(&self) -> Numbers<'_> {
+        Numbers {
+            connections: &self.metrics,
+            open: self.gates.connections.taken(),
+            openings: self.gates.openings.taken(),
+            appraisals: &self.side.verifier.counters,
+            collateral: &self.side.verifier.collateral,
+        }
+    }
+}
+
+impl Gates {
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            connections: Gate::new("open connections", limits.connections, limits.connections_per_source),
+            handshakes: Gate::new("handshakes in flight", limits.handshakes_in_flight, limits.handshakes_per_source),
+            openings: Gate::new("paths being opened", limits.openings, limits.openings_per_source),
+            idle_legs: Gate::new("legs that wait for an OPEN", limits.idle_legs, limits.idle_legs_per_source),
+        }
+    }
+}
+
+impl Pki {
+    /// Reads the files that a route names.
+    pub fn load(route: &Route, provider: &Arc<CryptoProvider>) -> Result<Self, PkiError> {
+        let upstream = match &route.upstream {
+            Upstream::Pki(side) => Some(PkiServer::load(side, provider)?),
+            _ => None,
+        };
+        let downstream = match &route.downstream {
+            Downstream::Pki(side) => Some(PkiClient::load(side, provider)?),
+            _ => None,
+        };
+        Ok(Self { upstream, downstream })
+    }
+}
+
+impl RouteState {
+    /// The identity for a new leg of this route.
+    pub fn identity(&self) -> Result<Arc<HopIdentity>, Error> {
+        let service = self
+            .identity
+            .as_ref()
+            .ok_or_else(|| Error::Internal("this route shows no evidence and was asked for some".to_owned()))?;
+        service.current(Timestamp::now())
+    }
+
+    /// Makes the fresh quotes for this route.
+    pub fn quoter(&self) -> Result<&Quoter, Error> {
+        self.quoter
+            .as_ref()
+            .ok_or_else(|| Error::Internal("this route shows no evidence and was asked for some".to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("side", &self.side).field("gates", &self.gates).finish_non_exhaustive()
+    }
+}
