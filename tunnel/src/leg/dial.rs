@@ -1,22 +1,41 @@
 //! The downstream leg: dial, handshake, appraisal, and the path behind it.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::policy::TerminalKind;
 use inclavared_config::Target;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, UnixStream};
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::error::Error;
 use crate::leg::socket::Socket;
 
 /// Dials a target: every address of a name in turn, all within `limit`.
 pub async fn dial(target: &Target, limit: Duration) -> Result<Socket, Error> {
+    within(target, limit, Lost::Ends).await
+}
+
+/// [`dial`], for plain bytes: from before the connection is made, its end is a reset unless the stream was closed in
+/// order. So a process that is killed at any moment leaves no end of file that looks like the end of a stream.
+pub async fn dial_plain(target: &Target, limit: Duration) -> Result<Socket, Error> {
+    within(target, limit, Lost::Resets).await
+}
+
+/// What the peer sees of a socket that nobody closed in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lost {
+    /// An end of file: the TLS above it tells a cut from an end.
+    Ends,
+    Resets,
+}
+
+async fn within(target: &Target, limit: Duration, lost: Lost) -> Result<Socket, Error> {
     let unreachable = |source| Error::Unreachable { target: target.to_string(), source };
-    match tokio::time::timeout(limit, dial_any(target)).await {
+    match tokio::time::timeout(limit, dial_any(target, lost)).await {
         Ok(Ok(socket)) => Ok(socket),
         Ok(Err(error)) => Err(unreachable(error)),
         Err(_) => Err(unreachable(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}")))),
@@ -50,7 +69,7 @@ pub fn terminal_kind(target: &Target, tee: Tee) -> TerminalKind {
     }
 }
 
-async fn dial_any(target: &Target) -> io::Result<Socket> {
+async fn dial_any(target: &Target, lost: Lost) -> io::Result<Socket> {
     match target {
         Target::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
         Target::Process(name) => {
@@ -59,14 +78,23 @@ async fn dial_any(target: &Target) -> io::Result<Socket> {
         Target::Tcp { host, port } => {
             let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
             for address in tokio::net::lookup_host((host.as_str(), *port)).await? {
-                match TcpStream::connect(address).await {
-                    Ok(stream) => return Socket::tcp(stream),
+                match connect(address, lost).await {
+                    Ok(stream) => return Ok(Socket::tcp(stream)),
                     Err(error) => last = error,
                 }
             }
             Err(last)
         }
     }
+}
+
+async fn connect(address: SocketAddr, lost: Lost) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if lost == Lost::Resets {
+        // Best effort where a LibOS lacks it: it is set again when the leg is made.
+        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+    }
+    socket.connect(address).await
 }
 
 #[cfg(test)]

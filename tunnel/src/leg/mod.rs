@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 mod buffer;
 pub mod dial;
+pub(crate) mod farewell;
 pub mod handshake;
 pub mod link;
 pub mod permits;
@@ -24,13 +25,11 @@ use inclavared_wire::tls::{Established, Opener, Sealer};
 use crate::error::{Error, PeerMisbehaved};
 use crate::leg::socket::Socket;
 use crate::trust::identity::HopIdentity;
+use farewell::FAREWELL;
 use link::Link;
 use rustls::AlertDescription;
 use sink::Sink;
 use source::Source;
-
-/// How long a peer has to take our last words.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// One end-to-end half of a connection: plain, TLS, or TLS with frames.
 #[derive(Debug)]
@@ -171,7 +170,8 @@ impl Leg {
         let farewell = async {
             self.sink.queue_close_notify().ok()?;
             self.sink.flush().await.ok()?;
-            self.linger().await
+            farewell::until_closed(self.sink.socket()).await;
+            Some(())
         };
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
@@ -190,7 +190,7 @@ impl Leg {
         if self.sink.is_plain() {
             if self.sink.has_ended_stream() {
                 // Our direction had its end: what is still on its way is not taken back.
-                let _ = tokio::time::timeout(FAREWELL, self.linger()).await;
+                let _ = tokio::time::timeout(FAREWELL, farewell::until_closed(self.sink.socket())).await;
             }
             self.sink.socket().reset_on_close();
             return;
@@ -203,30 +203,11 @@ impl Leg {
                 self.sink.queue_alert(alert_for(error)).ok()?;
             }
             self.sink.flush().await.ok()?;
-            self.linger().await
+            farewell::until_closed(self.sink.socket()).await;
+            Some(())
         };
-        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
-            self.sink.socket().reset_on_close();
-        }
-    }
-
-    /// Reads and forgets what the peer still sends, until it closes. The caller's deadline is the only bound: to close
-    /// before would be a reset, which takes what the peer has not yet read of our last word with it, and a peer in the
-    /// middle of bulk data is slow to read.
-    async fn linger(&mut self) -> Option<()> {
-        self.sink.shutdown_write().ok()?;
-        let mut scratch = vec![0; 16 * 1024];
-        let socket = self.sink.socket();
-        loop {
-            socket.readable().await.ok()?;
-            match socket.try_read(&mut scratch) {
-                Ok(0) => break,
-                Ok(_) => tokio::task::consume_budget().await,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => break,
-            }
-        }
-        Some(())
+        // Who has not taken it by then may be behind a link that is down: what the kernel holds, it goes on to deliver.
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
 }
 

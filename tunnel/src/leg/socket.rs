@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Shutdown};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::sync::Once;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,23 +18,6 @@ use tokio::net::{TcpStream, UnixStream};
 pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
-}
-
-/// A socket that no runtime watches, on its way from one worker to another.
-#[derive(Debug)]
-pub enum Detached {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
-}
-
-impl Detached {
-    /// Must be called inside the runtime that is to watch it.
-    pub fn attach(self) -> io::Result<Socket> {
-        Ok(match self {
-            Self::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream)?),
-            Self::Unix(stream) => Socket::Unix(UnixStream::from_std(stream)?),
-        })
-    }
 }
 
 /// A peer that is gone without a word is found after about two minutes.
@@ -51,11 +35,19 @@ macro_rules! each {
 
 impl Socket {
     /// Takes a TCP stream: no Nagle (a single byte is never delayed), keepalive on.
-    pub fn tcp(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
+    ///
+    /// Both are tuning. Where a LibOS lacks them the stream serves all the same: that is said once, and the deadlines of
+    /// the configuration stand in for keepalive.
+    pub fn tcp(stream: TcpStream) -> Self {
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
-        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
-        Ok(Self::Tcp(stream))
+        let tuned = stream.set_nodelay(true).and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive));
+        if let Err(error) = tuned {
+            static TOLD: Once = Once::new();
+            TOLD.call_once(
+                || tracing::warn!(%error, "sockets cannot be tuned here: TCP_NODELAY or keepalive is missing"),
+            );
+        }
+        Self::Tcp(stream)
     }
 
     /// The address at the other end, if it has one: the same for IPv4 and for IPv4 in IPv6.
@@ -71,13 +63,6 @@ impl Socket {
         Ok(match self {
             Self::Tcp(stream) => Parked::Tcp(stream.into_std()?),
             Self::Unix(stream) => Parked::Unix(stream.into_std()?),
-        })
-    }
-
-    pub fn detach(self) -> io::Result<Detached> {
-        Ok(match self {
-            Self::Tcp(stream) => Detached::Tcp(stream.into_std()?),
-            Self::Unix(stream) => Detached::Unix(stream.into_std()?),
         })
     }
 
@@ -157,7 +142,7 @@ impl Socket {
     }
 }
 
-/// A socket that nobody waits on. It does not block.
+/// A socket that no runtime watches: kept ready, or on its way from one worker to another. It does not block.
 #[derive(Debug)]
 pub enum Parked {
     Tcp(std::net::TcpStream),

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
 use crate::leg::permits::Permit;
-use crate::leg::socket::{Detached, Socket};
+use crate::leg::socket::{Parked, Socket};
 use crate::server::connection::{self, Held};
 use crate::server::crew::{Crew, Place};
 use crate::server::node::{Node, RouteState};
@@ -35,12 +35,19 @@ pub struct Bound {
 
 impl Bound {
     /// Binds what a route listens on. A Unix socket left behind by a process that is gone is replaced.
-    pub fn new(listen: &Listen) -> io::Result<Self> {
+    ///
+    /// `plain`: its connections carry plain bytes, and an end that nobody gave in order has to be a reset. Accepted sockets
+    /// inherit that (socket(7), SO_LINGER), so that it holds from before the program has seen them.
+    pub fn new(listen: &Listen, plain: bool) -> io::Result<Self> {
         match listen {
             Listen::Tcp(address) => {
                 let socket = socket2::Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
                 socket.set_reuse_address(true)?;
                 socket.set_nonblocking(true)?;
+                if plain {
+                    // Best effort where a LibOS lacks it: it is set again when the leg is made.
+                    let _ = socket.set_linger(Some(Duration::ZERO));
+                }
                 socket.bind(&(*address).into())?;
                 socket.listen(BACKLOG)?;
                 let address = socket.local_addr()?.as_socket().unwrap_or(*address);
@@ -99,7 +106,7 @@ pub enum Listener {
 /// An accepted connection that no worker serves yet.
 #[derive(Debug)]
 pub struct Accepted {
-    socket: Detached,
+    socket: Parked,
     source: Option<IpAddr>,
     route: Arc<RouteState>,
     permit: Permit,
@@ -169,7 +176,7 @@ pub async fn take_over(mut inbox: mpsc::Receiver<Accepted>, here: Here, mut shut
                 }
             }
         };
-        match socket.attach() {
+        match socket.resume() {
             Ok(socket) => here.serve(socket, source, route, permit, place),
             Err(error) => {
                 tracing::warn!(route = route.route.name, %error, "a connection was lost on its way to its worker");
@@ -195,9 +202,9 @@ impl Here {
         place: Place,
     ) -> io::Result<()> {
         let worker = place.worker();
-        let accepted = Accepted { socket: socket.detach()?, source, route, permit, place };
+        let accepted = Accepted { socket: socket.park()?, source, route, permit, place };
         if let Err(Accepted { socket, source, route, permit, place }) = self.crew.hand_over(worker, accepted) {
-            self.serve(socket.attach()?, source, route, permit, place.moved(self.worker));
+            self.serve(socket.resume()?, source, route, permit, place.moved(self.worker));
         }
         Ok(())
     }
@@ -208,7 +215,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                Ok((Socket::tcp(stream)?, Some(canonical(address))))
+                Ok((Socket::tcp(stream), Some(canonical(address))))
             }
             Self::Unix(listener) => Ok((Socket::Unix(listener.accept().await?.0), None)),
         }
@@ -220,12 +227,26 @@ fn canonical(address: SocketAddr) -> IpAddr {
     address.ip().to_canonical()
 }
 
-/// The connection that was to be accepted is gone already; the listener is well.
+/// The error of the connection that was to be accepted, not of the listener: a network error that was pending on it
+/// (accept(2), "Error handling"), its reset, or a firewall rule against it. Nobody else waits for that.
 fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::InvalidInput
-    )
+    use rustix::io::Errno;
+    let of_one = [
+        Errno::CONNABORTED,
+        Errno::CONNRESET,
+        Errno::INVAL,
+        Errno::PROTO,
+        Errno::NOPROTOOPT,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+        Errno::NONET,
+        Errno::HOSTDOWN,
+        Errno::HOSTUNREACH,
+        Errno::OPNOTSUPP,
+        Errno::PERM,
+        Errno::TIMEDOUT,
+    ];
+    Errno::from_io_error(error).is_some_and(|error| of_one.contains(&error))
 }
 
 /// A socket file that nobody listens on any more stands in the way of a restart. Anything else is left alone.
@@ -248,5 +269,22 @@ pub fn raise_descriptor_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if limit.current != limit.maximum && setrlimit(Resource::Nofile, raised).is_err() {
         tracing::debug!("the limit of open descriptors stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_one_connection_holds_up_no_other() {
+        for of_one in [Errno::PROTO, Errno::NETUNREACH, Errno::PERM, Errno::CONNABORTED] {
+            assert!(is_of_one_connection(&of_one.into()), "{of_one}");
+        }
+        for of_all in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::BADF] {
+            assert!(!is_of_one_connection(&of_all.into()), "{of_all}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::leg::Leg;
-use crate::leg::dial::{dial, server_name, terminal_kind};
+use crate::leg::dial::{dial, dial_plain, server_name, terminal_kind};
 use crate::leg::handshake::{self, ClientCertificate, Speaks};
 use crate::leg::permits::Permit;
 use crate::leg::socket::Socket;
@@ -465,7 +465,10 @@ async fn join(
             Ok(leg)
         }
         (None, Service::Target) => {
-            let mut socket = dial(&route.route.target, node.side.deadlines.dial).await?;
+            let mut socket = match route.pki.downstream {
+                Some(_) => dial(&route.route.target, node.side.deadlines.dial).await?,
+                None => dial_plain(&route.route.target, node.side.deadlines.dial).await?,
+            };
             if let Some(ProxyProtocol::V2) = route.route.proxy_protocol {
                 let header = proxy_protocol::header(client, behind, route.route.upstream.policy());
                 proxy_protocol::send(&mut socket, &header, node.side.deadlines.dial).await?;

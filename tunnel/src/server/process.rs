@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use inclavared_attest::Timestamp;
 use inclavared_attest::attester::Attester;
 use inclavared_attest::named::NamingKey;
-use inclavared_config::{Attestation, Config, Deadlines, IdentityFiles, Limits, Listen, Route, TlsSettings};
+use inclavared_config::{Attestation, Config, Deadlines, IdentityFiles, Limits, Listen, Route, TlsSettings, Upstream};
 use rustls::crypto::CryptoProvider;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
@@ -193,10 +193,8 @@ impl Process {
             .routes
             .iter()
             .map(|route| {
-                Bound::new(&route.listen).map_err(|source| StartError::Bind {
-                    route: route.name.clone(),
-                    address: route.listen.to_string(),
-                    source,
+                Bound::new(&route.listen, matches!(route.upstream, Upstream::Plain)).map_err(|source| {
+                    StartError::Bind { route: route.name.clone(), address: route.listen.to_string(), source }
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;

@@ -168,7 +168,7 @@ async fn hop(node: &Node, listener: &TcpListener, attester: &Arc<SimAttester>, l
     let now = Timestamp::now();
     let service = IdentityService::start(Arc::clone(attester) as Arc<dyn Attester>, role, now).unwrap();
     let identity = service.current(now).unwrap();
-    let socket = Socket::tcp(listener.accept().await.unwrap().0).unwrap();
+    let socket = Socket::tcp(listener.accept().await.unwrap().0);
     let certificate = ClientCertificate::Optional;
     let accept = handshake::accept(
         socket,

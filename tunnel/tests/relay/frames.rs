@@ -176,7 +176,7 @@ fn control_frames_go_between_data_at_full_load() {
         let mut up = accepted.leg;
         let link = Rc::clone(up.sink.link().unwrap());
         let socket = tokio::net::TcpStream::connect(target).await.unwrap();
-        let mut down = Leg::plain(Socket::tcp(socket).unwrap());
+        let mut down = Leg::plain(Socket::tcp(socket));
         let below = Below::End(TerminalKind::Workload.into());
         let times = Times { half_close: Duration::from_secs(60), write_stall: None, idle: None };
         let live = Live::new(&client.node.side, None, None, &below, (&up, &down));

@@ -126,7 +126,7 @@ impl Server {
 
     pub(crate) async fn accept(&self) -> Accepted {
         let listener = TcpListener::from_std(self.listener.try_clone().unwrap()).unwrap();
-        let socket = Socket::tcp(listener.accept().await.unwrap().0).unwrap();
+        let socket = Socket::tcp(listener.accept().await.unwrap().0);
         let identity = self.identity.current(Timestamp::now()).unwrap();
         let optional = ClientCertificate::Optional;
         let accepted = handshake::accept(

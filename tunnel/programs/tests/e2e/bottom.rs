@@ -68,7 +68,7 @@ impl Bottom {
             LocalSet::new().block_on(&runtime, async {
                 let listener = TcpListener::from_std(listener).unwrap();
                 loop {
-                    let socket = Socket::tcp(listener.accept().await.unwrap().0).unwrap();
+                    let socket = Socket::tcp(listener.accept().await.unwrap().0);
                     tokio::task::spawn_local(serve(socket, Arc::clone(&identity), answer, send.clone()));
                 }
             });

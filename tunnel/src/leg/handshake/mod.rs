@@ -22,10 +22,11 @@ use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
 use rustls::pki_types::ServerName;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, ServerConfig, SupportedCipherSuite};
+use rustls::{AlertDescription, ClientConfig, ServerConfig, SupportedCipherSuite};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::error::{Error, PeerMisbehaved, Refused};
+use crate::leg::farewell;
 use crate::leg::permits::Gate;
 use crate::leg::socket::Socket;
 use crate::leg::{Leg, LegFacts, TlsFacts};
@@ -95,27 +96,35 @@ pub async fn accept(
         let hello = tls::read_client_hello(&mut socket, &mut received).await.map_err(tls_error)?;
         // Who is silent holds no place, and those of one source hold up one another first.
         let _turn = turns.turn(socket.peer_ip()).await?;
-        let speaks = if hello.alpn.iter().any(|name| name == ALPN) { Speaks::Frames } else { Speaks::Bytes };
-        let ask = certificate == ClientCertificate::Required || speaks == Speaks::Frames;
+        let offers = if hello.alpn.iter().any(|name| name == ALPN) { Speaks::Frames } else { Speaks::Bytes };
+        let ask = certificate == ClientCertificate::Required || offers == Speaks::Frames;
         let verifier = LegVerifier::new(provider.signature_verification_algorithms, certificate);
         let mut config = server_config(provider, &identity, ask.then_some(&verifier))?;
-        if speaks == Speaks::Frames || !allow_bytes {
+        if offers == Speaks::Frames || !allow_bytes {
             // A client that offers nothing of ours, where that is denied, meets the alert that says so.
             config.alpn_protocols = vec![ALPN.to_vec()];
         }
-        if speaks == Speaks::Bytes && !allow_bytes && hello.alpn.is_empty() {
+        if offers == Speaks::Bytes && !allow_bytes && hello.alpn.is_empty() {
             // rustls lets a client without any ALPN pass. One that has left already needs no alert.
             let _ = socket.write_all(&NO_APPLICATION_PROTOCOL).await;
             return Err(PeerMisbehaved::LegacyDenied.into());
         }
-        let established = tls::accept(&mut socket, Arc::new(config), received).await.map_err(|error| {
-            if speaks == Speaks::Bytes && !allow_bytes { PeerMisbehaved::LegacyDenied.into() } else { tls_error(error) }
+        let mut established = tls::accept(&mut socket, Arc::new(config), received).await.map_err(|error| {
+            if offers == Speaks::Bytes && !allow_bytes { PeerMisbehaved::LegacyDenied.into() } else { tls_error(error) }
         })?;
+        // A client may change what it offers after a HelloRetryRequest: what counts is what the handshake agreed on.
+        let speaks = speaks(&established);
+        if speaks == Speaks::Bytes && !allow_bytes {
+            let mut alert = BytesMut::new();
+            established.sealer.alert(&mut alert, AlertDescription::NoApplicationProtocol);
+            let _ = socket.write_all(&alert).await;
+            return Err(PeerMisbehaved::LegacyDenied.into());
+        }
         Ok((established, verifier.take(), speaks))
     };
     let (established, peer, speaks) = match within("the TLS handshake", limit, handshake).await {
         Ok(met) => met,
-        Err(error) => return Err(refusal_is_heard(&mut socket, error).await),
+        Err(error) => return Err(refusal_is_heard(&socket, error).await),
     };
     let client = peer.as_ref().map(|peer| peer.kid);
     let leg = facts(&established, identity.key.kid(), client);
@@ -166,7 +175,7 @@ pub async fn meet_server(
     let config = client_config(provider, own.as_ref(), &verifier)?;
     let handshake = async { tls::connect(&mut socket, Arc::new(config), name).await.map_err(tls_error) };
     let established = within("the TLS handshake", limit, handshake).await?;
-    let speaks = if established.alpn.as_deref() == Some(ALPN) { Speaks::Frames } else { Speaks::Bytes };
+    let speaks = speaks(&established);
     let peer = verifier.take().ok_or(Refused::NoEvidence)?;
     // The exporter's context names our key only where the server has seen it.
     let shown = own.is_some_and(|own| own.was_shown());
@@ -174,6 +183,10 @@ pub async fn meet_server(
     let client = identity.as_ref().map(|identity| identity.key.kid());
     let leg = facts(&established, peer.kid, client);
     Ok((socket, established, TlsFacts { leg, peer: Some(peer), own: identity }, speaks))
+}
+
+fn speaks(established: &Established) -> Speaks {
+    if established.alpn.as_deref() == Some(ALPN) { Speaks::Frames } else { Speaks::Bytes }
 }
 
 /// The leg's id is taken here, at the end of the handshake; the exporter secret is wiped with `established.exporter`.
@@ -265,20 +278,13 @@ fn config_error(error: rustls::Error) -> Error {
     Error::Internal(format!("TLS configuration: {error}"))
 }
 
-/// Lets a refused client read its alert: a socket that is closed with unread bytes in it is reset, and the reset may
-/// overtake the alert. Gives the error back.
-async fn refusal_is_heard(socket: &mut Socket, error: Error) -> Error {
+/// Lets a refused client read its alert. Gives the error back.
+async fn refusal_is_heard(socket: &Socket, error: Error) -> Error {
     if !matches!(error, Error::Deadline { .. }) {
-        let _ = tokio::time::timeout(FAREWELL, tls::drain(socket, FAREWELL_BYTES)).await;
+        farewell::say(socket).await;
     }
     error
 }
-
-/// How long a refused client has to read why.
-const FAREWELL: Duration = Duration::from_secs(1);
-
-/// What a client may have sent before it knew that it is refused.
-const FAREWELL_BYTES: usize = 64 * 1024;
 
 async fn within<T>(
     what: &'static str,

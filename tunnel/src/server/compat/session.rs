@@ -5,21 +5,16 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use inclavared_attest::Timestamp;
-use inclavared_wire::tls::{self, Content, Established, MAX_RECORD, Opened};
+use inclavared_wire::tls::{Content, Established, MAX_RECORD, Opened};
 use rustls::AlertDescription;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::error::{Error, PeerMisbehaved};
 use crate::leg::alert_for;
+use crate::leg::farewell::{self, FAREWELL};
 use crate::leg::handshake;
 use crate::leg::socket::Socket;
 use crate::server::node::{Node, RouteState};
-
-/// How long a client has to read our last words.
-const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Most bytes that are read and thrown away meanwhile.
-const FAREWELL_BYTES: usize = 64 * 1024;
 
 pub(super) struct Session {
     socket: Socket,
@@ -118,8 +113,7 @@ impl Session {
         }
         let farewell = async {
             self.socket.write_all(&last).await.ok()?;
-            self.socket.shutdown_write().ok()?;
-            tls::drain(&mut self.socket, FAREWELL_BYTES).await;
+            farewell::until_closed(&self.socket).await;
             Some(())
         };
         // Who does not read it does not get it.
