@@ -21,10 +21,11 @@ pub const MAX_CONTROL: usize = 512 * 1024;
 pub const MAX_START: usize = 320 * 1024;
 
 macro_rules! kinds {
-    ($($name:ident = $code:literal, $max:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $max:expr;)*) => {
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(u8)]
-        pub enum FrameKind { $($name = $code,)* }
+        /// The type of a frame, its number on the wire (docs/PROTOCOL.md section 4).
+        pub enum FrameKind { $($(#[$doc])* $name = $code,)* }
 
         impl FrameKind {
             fn from_code(code: u8) -> Option<Self> {
@@ -40,34 +41,57 @@ macro_rules! kinds {
 }
 
 kinds! {
+    /// The client asks for a path.
     Open = 1, 4096;
+    /// The server shows the path, before a byte crosses it.
     Preview = 2, MAX_CONTROL;
+    /// The client accepts the path: bytes may pass.
     Start = 3, MAX_START;
+    /// The client does not start the path.
     Abort = 4, 1024;
+    /// Bytes of the application.
     Data = 5, MAX_DATA;
+    /// The path shown again, with fresh quotes.
     Refresh = 6, MAX_CONTROL;
+    /// Asks for a REFRESH.
     Challenge = 7, 64;
+    /// This direction has ended.
     End = 8, 0;
+    /// The receipts of all hops.
     Trailer = 9, MAX_CONTROL;
+    /// What went wrong, and where.
     Fault = 10, 1024;
 }
 
 /// One whole frame that is not DATA, or DATA that could not stay where it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frame {
+    /// What it is.
     pub kind: FrameKind,
+    /// Its bytes, without the header.
     pub payload: Bytes,
 }
 
 /// A frame that the protocol does not allow, whatever the state.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FrameError {
+    /// A type that is none of the protocol's.
     #[error("frame type {0} is none of this protocol's")]
     Kind(u8),
+    /// Bits that have to be zero are not.
     #[error("flags or reserved bits of a {0:?} frame are not zero")]
     Flags(FrameKind),
+    /// A payload of `found` bytes where its kind has `limit` at most.
     #[error("a {kind:?} frame of {found} bytes: at most {limit}")]
-    TooLong { kind: FrameKind, found: usize, limit: usize },
+    TooLong {
+        /// The kind of the frame.
+        kind: FrameKind,
+        /// Bytes that its header announces.
+        found: usize,
+        /// Bytes that it may have.
+        limit: usize,
+    },
+    /// DATA carries a byte at least.
     #[error("an empty DATA frame")]
     EmptyData,
 }

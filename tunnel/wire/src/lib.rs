@@ -3,5 +3,7 @@
 //! No sockets beyond the handshake's transport trait, no trust, no configuration: what a reviewer of cryptography, and
 //! the fuzzer, have to read is here.
 
+#![warn(missing_docs)]
+
 pub mod frame;
 pub mod tls;

@@ -61,10 +61,13 @@ pub fn parse_client_hello(bytes: &[u8]) -> Result<Option<ClientHello>, ClientHel
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum NotTls {
+    /// A request line of HTTP/1, or the preface of HTTP/2.
     Http,
+    /// The banner of SSH.
     Ssh,
     /// The PROXY protocol, where none is expected.
     Proxy,
+    /// A ClientHello in the form of SSL 2.
     Sslv2,
     /// The first byte.
     Other(u8),
@@ -74,18 +77,25 @@ pub enum NotTls {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientHelloError {
+    /// What came is another protocol.
     #[error("not TLS: {0}")]
     NotTls(NotTls),
+    /// The content type of the first record.
     #[error("a record of type {0} where a ClientHello belongs")]
     RecordType(u8),
+    /// A record of a length that TLS does not have, in bytes.
     #[error("a record of {0} bytes")]
     RecordLength(usize),
+    /// The type of the first handshake message.
     #[error("handshake message {0} where a ClientHello belongs")]
     Message(u8),
+    /// A ClientHello of so many bytes is not put together.
     #[error("{0} bytes of ClientHello are too many")]
     TooLong(usize),
+    /// The part that is not in its form.
     #[error("malformed {0}")]
     Malformed(&'static str),
+    /// The extension that came twice.
     #[error("a second {0}")]
     Twice(&'static str),
 }

@@ -16,33 +16,42 @@ pub enum TlsError {
     /// What came is not TLS at all. Nothing was answered.
     #[error("not TLS: {0}")]
     NotTls(NotTls),
+    /// The first message could not be read.
     #[error("ClientHello refused")]
     ClientHello(#[source] ClientHelloError),
     /// The peer connected and left without a word, as health checks and port scans do.
     #[error("closed by the peer before its first byte")]
     ClosedAtOnce,
+    /// The peer closed the connection before the handshake was done.
     #[error("closed by the peer during the handshake")]
     Closed,
+    /// The messages of the peer would take more than so many bytes.
     #[error("the peer's handshake messages need more than {0} bytes of buffer")]
     TooLarge(usize),
     /// rustls ended the handshake: the peer's alert, its certificate, what it offers. The error of the configuration's own
     /// verifier is [`TlsError::refusal`].
     #[error("handshake failed")]
     Handshake(#[source] rustls::Error),
+    /// What was agreed on is less than TLS 1.3 with a full handshake.
     #[error("the handshake ended with {0}, not with TLS 1.3 and full authentication")]
     NotFull(&'static str),
+    /// A record after the handshake was not opened.
     #[error("after the handshake")]
     Record(#[from] RecordError),
 
     // The network's.
+    /// The transport failed.
     #[error("connection lost during the handshake")]
     Io(#[source] io::Error),
 
     // Ours.
+    /// The configuration keeps the secrets to itself, and the record layer needs them.
     #[error("the TLS configuration does not set enable_secret_extraction")]
     NoSecretExtraction,
+    /// rustls makes no connection of this configuration.
     #[error("the TLS configuration cannot make a connection")]
     Configuration(#[source] rustls::Error),
+    /// A mistake of this process.
     #[error("TLS: {0}")]
     Internal(&'static str),
 }

@@ -32,15 +32,21 @@ use super::secret::Suite;
 /// sent, and no application data has been touched.
 #[derive(Debug)]
 pub struct Established {
+    /// Derives values from the session, once the handshake is done.
     pub exporter: Exporter,
+    /// The cipher suite that was agreed on.
     pub suite: CipherSuite,
+    /// The group of the key exchange.
     pub group: NamedGroup,
+    /// The protocol that was agreed on, if any.
     pub alpn: Option<Vec<u8>>,
     /// What the client asked for (server side only).
     pub sni: Option<String>,
     /// The peer's certificate first; empty if it showed none.
     pub peer_certificates: Vec<CertificateDer<'static>>,
+    /// Opens what the peer sends.
     pub opener: Opener,
+    /// Seals what is sent to the peer.
     pub sealer: Sealer,
     /// Records, whole or in part, that came after the handshake: the first bytes for the opener.
     pub unread: BytesMut,

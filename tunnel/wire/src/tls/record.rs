@@ -25,9 +25,17 @@ pub(super) const APPLICATION_DATA: u8 = 23;
 pub enum Opened {
     /// No whole record yet. Nothing was changed: call again with at least `need` bytes. `need` is the record's
     /// whole length once its header is there, and the header's length until then.
-    Incomplete { need: usize },
+    Incomplete {
+        /// Bytes from the start of the buffer.
+        need: usize,
+    },
     /// One record, `consumed` bytes long, was opened in place.
-    Record { consumed: usize, what: Content },
+    Record {
+        /// Bytes of the buffer that it took.
+        consumed: usize,
+        /// What was in it.
+        what: Content,
+    },
 }
 
 /// What a record carried.
@@ -38,7 +46,10 @@ pub enum Content {
     /// The peer changed its key, and the opener followed. With `reply_wanted` the peer asks us to change ours
     /// before our next record: [`Sealer::key_update`](super::Sealer::key_update) with `ask_peer` false. One reply
     /// answers any number of requests that were read before it is sent.
-    KeyUpdate { reply_wanted: bool },
+    KeyUpdate {
+        /// The peer asks for an update of our key, too.
+        reply_wanted: bool,
+    },
     /// Nothing for the application: a ticket, part of a handshake message, an empty record.
     Ignored,
     /// The peer will send nothing more. Without it, an end of the stream is a truncation.
@@ -52,36 +63,50 @@ pub enum Content {
 #[non_exhaustive]
 pub enum RecordError {
     // The peer's fault.
+    /// A record longer than TLS allows (RFC 8446 section 5.2), in bytes.
     #[error("a record of {0} bytes is too long")]
     Overflow(usize),
     /// Forged, damaged, or out of order. One is enough to end the session, so the AEAD's limit on failed openings
     /// (RFC 8446 section 5.5, 2^36 and more) is never near.
     #[error("a record does not authenticate")]
     BadMac,
+    /// Plaintext where everything is protected, by its content type.
     #[error("a record of type {0} without protection, after the handshake")]
     Unprotected(u8),
+    /// A content type that TLS 1.3 does not have inside a protected record.
     #[error("a protected record with content of type {0}")]
     ContentType(u8),
+    /// No content type was found: all of it is zero.
     #[error("a protected record with nothing but padding")]
     NoContentType,
+    /// An empty fragment of a kind that may not be empty (RFC 8446 section 5.1), by its content type.
     #[error("an empty record of type {0}")]
     EmptyRecord(u8),
+    /// Empty records without data between them, more than are put up with.
     #[error("too many empty records in a row")]
     TooManyEmptyRecords,
+    /// Other content between the parts of a handshake message, by its content type.
     #[error("a record of type {0} inside a handshake message")]
     Interleaved(u8),
+    /// A handshake message that may not come any more, by its type.
     #[error("handshake message {0} after the handshake")]
     HandshakeMessage(u8),
+    /// A handshake message of so many bytes.
     #[error("a handshake message of {0} bytes is too long")]
     MessageTooLong(usize),
+    /// The part that is not in its form.
     #[error("a malformed {0}")]
     Malformed(&'static str),
+    /// The value of a KeyUpdate is neither 0 nor 1 (RFC 8446 section 4.6.3).
     #[error("KeyUpdate says {0}")]
     KeyUpdateValue(u8),
+    /// What follows it in the record was sealed with the old key.
     #[error("a KeyUpdate that is not the last message of its record")]
     KeyUpdateNotLast,
+    /// Key changes that nothing was sent for, more than are put up with.
     #[error("too many KeyUpdates without data between them")]
     TooManyKeyUpdates,
+    /// Warning alerts, more than are put up with.
     #[error("too many warning alerts")]
     TooManyWarnings,
 
@@ -92,13 +117,16 @@ pub enum RecordError {
     /// close_notify or a fatal alert was sent: nothing may follow it.
     #[error("the sending side has ended")]
     Closed,
+    /// More than one record carries, in bytes.
     #[error("a payload of {0} bytes does not fit in one record")]
     PayloadTooLong(usize),
+    /// The caller left too little room before or behind the payload.
     #[error("no room for a record's header and tag around the payload")]
     SlotTooSmall,
     /// [`Sealer::key_update_due`](super::Sealer::key_update_due) was not heeded.
     #[error("the key has sealed as many records as it may")]
     KeyUsedUp,
+    /// The library of the ciphers failed.
     #[error("the cipher or the key schedule failed")]
     Crypto,
 }
