@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod demo;
 pub mod greeting;
+pub mod hardening;
 pub mod offline;
 pub mod pccs;
 pub mod reference_values;

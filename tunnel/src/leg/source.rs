@@ -11,7 +11,7 @@ use inclavared_wire::tls::{Content, Opened, Opener, RecordError};
 use tokio::io::Interest;
 
 use super::batch::{Batch, Piece};
-use super::buffer::{Buffer, SIZE};
+use super::buffer::{self, Buffer, SIZE};
 use super::link::Link;
 use super::sink::Slots;
 use crate::error::{Error, PeerMisbehaved};
@@ -69,6 +69,17 @@ struct Tls {
 enum Held {
     Small(BytesMut),
     Big(Buffer, Range<usize>),
+}
+
+/// The stream is over: nothing of it stays in the buffers that the next one takes.
+impl Drop for Source {
+    fn drop(&mut self) {
+        // A buffer that is still held goes to the pool first.
+        if let Form::Tls(tls) = &mut self.form {
+            tls.held = Held::Small(BytesMut::new());
+        }
+        buffer::wipe();
+    }
 }
 
 impl Source {

@@ -5,12 +5,19 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use inclavared_programs::cli::{EnclaveTlsServer, Parsed, Serves, init_logging};
+use inclavared_programs::hardening;
 use inclavared_programs::signals::EndAsked;
 use inclavared_tunnel::server::log;
 use inclavared_tunnel::server::process::{Process, Setup};
 use inclavared_tunnel::server::workload::{Echo, Files, Workload};
 
 fn main() -> ExitCode {
+    if let Err(error) = hardening::keep_memory_private() {
+        eprintln!(
+            "enclave-tls-server: memory cannot be kept from dumps and debuggers: {error}; let the sandbox allow prctl and setrlimit"
+        );
+        return ExitCode::FAILURE;
+    }
     let Parsed { what, log, notes } = match EnclaveTlsServer::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) => return error.report(),

@@ -9,11 +9,17 @@ use inclavared_attest::sim::SimPlatform;
 use inclavared_config::Config;
 use inclavared_programs::cli::{Inclavared, Parsed, init_logging};
 use inclavared_programs::signals::EndAsked;
-use inclavared_programs::{demo, greeting, pccs};
+use inclavared_programs::{demo, greeting, hardening, pccs};
 use inclavared_tunnel::server::log;
 use inclavared_tunnel::server::process::{Process, Setup};
 
 fn main() -> ExitCode {
+    if let Err(error) = hardening::keep_memory_private() {
+        eprintln!(
+            "inclavared: memory cannot be kept from dumps and debuggers: {error}; let the sandbox allow prctl and setrlimit"
+        );
+        return ExitCode::FAILURE;
+    }
     let Parsed { what, log, notes } = match Inclavared::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) => return error.report(),

@@ -14,14 +14,20 @@ use inclavared_attest::offline::Outcome;
 use inclavared_attest::path::Close;
 use inclavared_config::Listen;
 use inclavared_programs::cli::{OfflineAppraisal, Parsed, Shelter, Source, Verification, init_logging};
-use inclavared_programs::offline;
 use inclavared_programs::relying_party::{RelyingParty, forwarding};
 use inclavared_programs::report::{self, Finding};
 use inclavared_programs::signals::EndAsked;
+use inclavared_programs::{hardening, offline};
 use inclavared_tunnel::server::ended::Report;
 use inclavared_tunnel::server::process::{Process, Setup};
 
 fn main() -> ExitCode {
+    if let Err(error) = hardening::keep_memory_private() {
+        eprintln!(
+            "shelter: memory cannot be kept from dumps and debuggers: {error}; let the sandbox allow prctl and setrlimit"
+        );
+        return ExitCode::FAILURE;
+    }
     let Parsed { what, log, notes } = match Shelter::parse(std::env::args_os()) {
         Ok(parsed) => parsed,
         Err(error) => return error.report(),
