@@ -9,13 +9,14 @@ use std::sync::Arc;
 use inclavared_attest::ConfigDigest;
 use inclavared_attest::policy::Policy;
 
-use crate::attestation::read_attestation;
-use crate::bounds::{read_deadlines, read_limits};
-use crate::document::{self, Table};
+use crate::digest::config_digest;
+use crate::document::{self, Errors, Table};
 use crate::policy::read_policies;
-use crate::route::read_routes;
-use crate::tls::read_tls;
-use crate::{Attestation, Deadlines, Errors, Limits, Route, TlsSettings, recorded};
+use crate::route::{Route, read_routes};
+use crate::settings::{
+    Attestation, Deadlines, Limits, TlsSettings, read_attestation, read_deadlines, read_limits, read_tls,
+};
+use crate::values::read_recorded;
 
 /// Everything that the operator decided. Nothing in it is unset that has to be set.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,10 +87,6 @@ pub(crate) fn default_workers() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// What a configuration consists of, besides policies and what was recorded.
-pub(crate) const TABLES: &[&str] =
-    &["route", "attestation", "collateral", "tls", "limits", "deadlines", "identity", "log", "admin", "workers"];
-
 fn read_config(path: &Path, root: &Table<'_>) -> Option<Config> {
     let policies = read_policies(root);
     let routes = read_routes(path, root, &policies);
@@ -105,8 +102,8 @@ fn read_config(path: &Path, root: &Table<'_>) -> Option<Config> {
     let workers = root.get("workers").and_then(|v| v.integer::<usize>(1..=1024)).and_then(NonZeroUsize::new);
     let identity = read_identity(path, root);
     let admin = read_admin(root);
-    recorded::read_recorded(root);
-    let digest = crate::digest::config_digest(&attestation, &routes);
+    read_recorded(root);
+    let digest = config_digest(&attestation, &routes);
     let workers = workers.unwrap_or_else(default_workers);
     Some(Config { attestation, routes, policies, tls, limits, deadlines, identity, log, admin, workers, digest })
 }

@@ -12,7 +12,8 @@ use inclavared_attest::policy::Policy;
 use minicbor::Encoder;
 use minicbor::encode::Error;
 
-use crate::{Attestation, Downstream, PkiUpstream, Route, Upstream};
+use crate::route::{Downstream, PkiUpstream, Route, Upstream};
+use crate::settings::Attestation;
 
 /// H(dCBOR["inclavared/config", 1, attester, verifier, [route, ...]]), the routes in the order of their names.
 ///

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use inclavared_attest::policy::Policy;
 
-use crate::config::default_workers;
+use crate::config::{Config, LogSettings, default_workers};
 use crate::digest::config_digest;
-use crate::mistake::Origin;
-use crate::policy::{NAME_REMEDY, for_callers, is_name};
-use crate::route::{DEFAULT_TTL, default_role};
-use crate::{
-    Attestation, AttesterKind, CollateralOptions, Config, Deadlines, Downstream, Errors, Legacy, Limits, Listen,
-    LogSettings, Mistake, ProxyProtocol, Route, SimSettings, Target, TlsSettings, Upstream, VerifierKind,
+use crate::document::{Errors, Mistake, Origin};
+use crate::policy::for_callers;
+use crate::route::{DEFAULT_TTL, Downstream, Legacy, Listen, ProxyProtocol, Route, Target, Upstream, default_role};
+use crate::settings::{
+    Attestation, AttesterKind, CollateralOptions, Deadlines, Limits, SimSettings, TlsSettings, VerifierKind,
 };
+use crate::words::{NAME_REMEDY, is_name};
 
 /// What a command line says. What it does not say has the original's meaning.
 #[derive(Clone, Debug)]

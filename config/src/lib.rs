@@ -18,43 +18,32 @@
 //! # Ok::<(), inclavared_config::Errors>(())
 //! ```
 
-mod address;
-mod attestation;
-mod bounds;
-mod collateral;
-mod compare;
 mod config;
-mod demands;
 mod digest;
 mod document;
-mod duration;
 mod flags;
-mod hop_rule;
-mod imported;
-mod mistake;
-mod name_rule;
-mod pki;
 mod policy;
-mod recorded;
-mod references;
 mod route;
+mod settings;
 mod summary;
-mod tls;
+mod values;
+mod words;
 
-pub use address::{AddressError, Listen, Target};
-pub use attestation::{Attestation, AttesterKind, KindError, SIM_FIELDS, SimSettings, VerifierKind};
-pub use bounds::{Deadlines, Limits};
-pub use collateral::{CollateralOptions, is_service};
-pub use compare::{Difference, Scope, differences};
 pub use config::{Config, IdentityFiles, LogFormat, LogSettings, load, parse};
-pub use duration::parse_duration;
+pub use document::{Errors, Mistake, Origin, parse_duration};
 pub use flags::{FlagConfig, ServerFlagConfig};
-pub use imported::{ImportMeta, ImportedEnclave, render_imported};
-pub use mistake::{Errors, Mistake, Origin};
-pub use pki::{CertificateFiles, PkiDownstream, PkiUpstream};
-pub use policy::{GENUINE_ONLY, is_name, load_policy, parse_policy};
-pub use recorded::{RecordMeta, RecordedHop, render_recorded, render_recorded_path};
-pub use references::{file_and_name, signature_file};
-pub use route::{Compat, Downstream, Legacy, ProxyProtocol, Route, Upstream, WarmLegs};
+pub use policy::{GENUINE_ONLY, load_policy, parse_policy};
+pub use route::{
+    AddressError, CertificateFiles, Compat, Downstream, Legacy, Listen, PkiDownstream, PkiUpstream, ProxyProtocol,
+    Route, Target, Upstream, WarmLegs,
+};
+pub use settings::{
+    Attestation, AttesterKind, CollateralOptions, Deadlines, Group, KindError, Limits, SIM_FIELDS, SimSettings, Suite,
+    TlsSettings, VerifierKind, is_service,
+};
 pub use summary::{Summary, check};
-pub use tls::{Group, Suite, TlsSettings};
+pub use values::{
+    Difference, ImportMeta, ImportedEnclave, RecordMeta, RecordedHop, Scope, differences, file_and_name,
+    render_imported, render_recorded, render_recorded_path, signature_file,
+};
+pub use words::is_name;

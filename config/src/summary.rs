@@ -9,7 +9,11 @@ use inclavared_attest::ConfigDigest;
 use inclavared_attest::policy::{IdentityRule, Measurements, Policy, ReferenceValue, TerminalKind};
 use inclavared_attest::reference::sigstruct::SAMPLE_SIGNER;
 
-use crate::{AttesterKind, Config, Errors, GENUINE_ONLY, Route, VerifierKind, load};
+use crate::config::{Config, load};
+use crate::document::Errors;
+use crate::policy::GENUINE_ONLY;
+use crate::route::Route;
+use crate::settings::{AttesterKind, VerifierKind};
 
 /// What a valid configuration says. `Display` shows it whole, a line each.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -16,8 +16,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::duration::{parse_duration, show_duration};
-use crate::mistake::{Errors, Mistake, Origin};
+use super::duration::{parse_duration, show_duration};
+use super::mistake::{Errors, Mistake, Origin};
+use super::nearest::nearest;
 
 /// Collects the mistakes of one file.
 pub(crate) struct Report<'a> {
@@ -267,6 +268,16 @@ impl<'a> Value<'a> {
         None
     }
 
+    /// A duration without a fraction of a second. A policy counts in whole seconds, as evidence and collateral do; its
+    /// digest covers no less and no more.
+    pub(crate) fn whole_seconds(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let duration = self.duration(range)?;
+        if duration.subsec_nanos() != 0 {
+            self.mistake("not whole seconds", "write for example 10s, 10m or 1h30m");
+        }
+        Some(duration)
+    }
+
     /// Exactly `N` bytes in hexadecimal.
     pub(crate) fn hex<const N: usize>(&self) -> Option<[u8; N]> {
         self.hex_bytes(N)?.try_into().ok()
@@ -350,50 +361,12 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The known key that was meant: one that begins or ends with this name (`allow_debug`, but for its `danger_`), or one
-/// that is at most a third of its letters away (Damerau-Levenshtein, adjacent transpositions).
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let part = |k: &&&str| name.len() >= 4 && (k.starts_with(name) || k.ends_with(name));
-    if let Some(whole) = known.iter().find(part) {
-        return Some(whole);
-    }
-    let (distance, near) = known.iter().map(|k| (distance(name, k), *k)).min()?;
-    (distance <= near.len().div_ceil(3)).then_some(near)
-}
-
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().take(64).collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
-}
-
 /// A thousand routes and policies fit in well; a device file or a wrong path does not fill the memory.
 const LONGEST_FILE: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn near_keys_are_found_and_far_ones_are_not() {
-        assert_eq!(nearest("lsiten", &["listen", "target"]), Some("listen"));
-        assert_eq!(nearest("upsteam", &["upstream", "downstream"]), Some("upstream"));
-        assert_eq!(nearest("allow_debug", &["debug", "danger_allow_debug"]), Some("danger_allow_debug"));
-        assert_eq!(nearest("colour", &["listen", "target"]), None);
-        assert_eq!(nearest("x", &[]), None);
-    }
 
     #[test]
     fn unknown_keys_wrong_types_and_missing_keys_are_reported_together() {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::Target;
+use super::address::Target;
 use crate::document::{Table, Value};
 
 /// A certificate chain and the key of its first certificate, both PEM.

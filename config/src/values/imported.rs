@@ -5,7 +5,7 @@ use std::fmt::Write;
 use inclavared_attest::reference::sigstruct::SigStruct;
 use inclavared_attest::{Digest, KeyId, Timestamp};
 
-use crate::recorded::{key, quoted, write_entries};
+use super::recorded::{key, quoted, write_entries};
 
 /// One file that was imported.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use inclavared_attest::Digest;
 use inclavared_attest::policy::{Applies, Field, HopRule, IdentityRule, Measurements, Policy, RoleStep};
 
-use crate::duration::show_duration;
-use crate::hop_rule::tee_word;
+use crate::document::show_duration;
+use crate::words::tee_word;
 
 /// One thing that is different.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::policy::{Demand, Field, FieldValue, GUEST_POLICY_BITS, HopRule, Test};
 
+use super::field::{belongs, read_measurements};
 use crate::document::{Table, Value};
-use crate::hop_rule::{read_measurements, tee_word};
 
 /// What the table demands beside its reference values, which are of `tees`. Where those could not be read, `tees` is
 /// empty, and nothing is said of other TEEs.
-pub(crate) fn read_demands(table: &Table<'_>, tees: &BTreeSet<Tee>) -> Vec<Demand> {
+pub(super) fn read_demands(table: &Table<'_>, tees: &BTreeSet<Tee>) -> Vec<Demand> {
     let mut demands = Vec::new();
     let mut add = |value: Option<Value<'_>>, field: Field, test: &dyn Fn(&Value<'_>) -> Option<Test>| {
         let Some(value) = value.filter(|value| belongs(value, field.tee(), tees)) else { return };
@@ -63,29 +63,10 @@ pub(crate) fn read_demands(table: &Table<'_>, tees: &BTreeSet<Tee>) -> Vec<Deman
 
 /// What is demanded where a table does not say otherwise: VMPL 0, where the launch measurement begins. What runs below
 /// it can ask for reports as well.
-pub(crate) fn add_defaults(rule: &mut HopRule) {
+pub(super) fn add_defaults(rule: &mut HopRule) {
     if rule.tees.contains(&Tee::SevSnp) && !rule.demands.iter().any(|demand| demand.field == Field::Vmpl) {
         rule.demands.push(Demand { field: Field::Vmpl, test: Test::AtMost(0) });
     }
-}
-
-/// Reports a key of another TEE than the table's reference values are of.
-pub(crate) fn belongs(value: &Value<'_>, tee: Tee, tees: &BTreeSet<Tee>) -> bool {
-    if tees.is_empty() {
-        return true;
-    }
-    if tees.len() > 1 {
-        value.mistake(
-            "the reference values are of several kinds of TEE, and this field is of one",
-            "write a hop table for each kind",
-        );
-        return false;
-    }
-    let Some(other) = tees.iter().find(|other| **other != tee) else { return true };
-    let what =
-        format!("a field of `{}`, and the reference values of this table are of `{}`", tee_word(tee), tee_word(*other));
-    value.mistake(what, "leave it out, or write a hop table of its own for that TEE");
-    false
 }
 
 fn read_values(value: &Value<'_>, field: Field) -> Option<Test> {

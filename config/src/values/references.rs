@@ -5,11 +5,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use inclavared_attest::KeyId;
-use inclavared_attest::policy::{HopRule, Measurements};
+use inclavared_attest::policy::{HopRule, Measurements, Policy};
 use inclavared_attest::reference::signature::{self, TrustedKey};
 
-use crate::document::{self, Table, Value};
-use crate::policy::choose_policy;
+use crate::document::{self, Errors, Table, Value};
 
 /// `reference_values` and `signed_by` of one policy.
 pub(crate) struct References<'a> {
@@ -17,8 +16,12 @@ pub(crate) struct References<'a> {
     pub(crate) named: Option<Value<'a>>,
     /// `None` if no signature is asked for.
     signers: Option<Signers<'a>>,
-    allowed: bool,
+    /// Reads the policy of such a file. `None`: what is being read is itself such a file, and may name no further ones.
+    read_policy: Option<ReadPolicy>,
 }
+
+/// The policy of this name, or the only one, of a file and its text.
+pub(crate) type ReadPolicy = fn(&Path, &str, Option<&str>) -> Result<Policy, Errors>;
 
 struct Signers<'a> {
     value: Value<'a>,
@@ -26,31 +29,31 @@ struct Signers<'a> {
 }
 
 impl<'a> References<'a> {
-    /// Where `allowed` is not set, a file that was named itself is being read: files do not name further ones.
-    pub(crate) fn of_policy(table: &Table<'a>, allowed: bool) -> Self {
+    /// Without `read_policy` a file that was named itself is being read: files do not name further ones.
+    pub(crate) fn of_policy(table: &Table<'a>, read_policy: Option<ReadPolicy>) -> Self {
         let named = table.get("reference_values");
         let signers = table.get("signed_by").map(|value| Signers { keys: read_keys(table, &value), value });
-        Self { named, signers, allowed }
+        Self { named, signers, read_policy }
     }
 
     /// What is being read is itself such a file.
     pub(crate) fn is_named_file(&self) -> bool {
-        !self.allowed
+        self.read_policy.is_none()
     }
 
     /// The rules of all files that `value` names. `None` if something was wrong; it has been reported.
     pub(crate) fn read(&self, table: &Table<'_>, value: &Value<'_>) -> Option<Vec<HopRule>> {
-        if !self.allowed {
+        let Some(read_policy) = self.read_policy else {
             value.mistake("a file of reference values names another one", "write its hop tables into this file");
             return None;
-        }
+        };
         let items = value.filled_list("an empty list denies every hop", "name at least one file");
-        let read: Vec<_> = items.iter().map(|item| self.read_file(table, item)).collect();
+        let read: Vec<_> = items.iter().map(|item| self.read_file(table, item, read_policy)).collect();
         let rules: Vec<_> = read.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
         (!rules.is_empty()).then_some(rules)
     }
 
-    fn read_file(&self, table: &Table<'_>, item: &Value<'_>) -> Option<Vec<HopRule>> {
+    fn read_file(&self, table: &Table<'_>, item: &Value<'_>, read_policy: ReadPolicy) -> Option<Vec<HopRule>> {
         let (file, name) = file_and_name(item.filled_text("write the name of a file, FILE or FILE#NAME")?);
         let path = table.beside(file);
         let text = match document::read_file(&path) {
@@ -67,7 +70,7 @@ impl<'a> References<'a> {
             item.mistake(what, remedy);
             return None;
         }
-        let policy = match choose_policy(&path, &text, name, false) {
+        let policy = match read_policy(&path, &text, name) {
             Ok(policy) => policy,
             Err(errors) => {
                 errors.to_string().lines().for_each(|line| item.mistake(line, ""));

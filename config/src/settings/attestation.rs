@@ -9,8 +9,7 @@ use inclavared_attest::appraise::TcbStatus;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::policy::{Field, FieldValue};
 
-use crate::CollateralOptions;
-use crate::collateral::read_collateral;
+use super::collateral::{CollateralOptions, read_collateral};
 use crate::document::Table;
 
 /// `[attestation]`.

@@ -13,10 +13,8 @@ use inclavared_attest::policy::{
 };
 use inclavared_attest::{ConfigDigest, KeyId, Timestamp};
 
-use crate::document::Table;
-use crate::duration::show_duration;
-use crate::hop_rule::tee_word;
-use crate::policy::{BINDINGS, SNP_PRODUCTS};
+use crate::document::{Table, show_duration};
+use crate::words::{BINDINGS, SNP_PRODUCTS, tee_word};
 
 /// One hop of a verified path.
 #[derive(Clone, PartialEq, Eq, Debug)]
