@@ -19,6 +19,7 @@ pub mod quote;
 mod reason;
 pub mod reference;
 pub mod sim;
+mod tee;
 mod time;
 
 pub use digest::{
@@ -26,4 +27,5 @@ pub use digest::{
     SessionId,
 };
 pub use reason::Reason;
+pub use tee::{EvidenceTag, Tee};
 pub use time::Timestamp;
