@@ -127,7 +127,7 @@ fn check_origin(root: Root, leaf: &[u8]) -> Result<(), AppraisalError> {
     let (_, certificate) =
         X509Certificate::from_der(leaf).map_err(|e| form("PCK certificate", "an X.509 certificate", e.to_string()))?;
     let issuer = certificate.issuer().to_string();
-    let simulated = issuer.contains(crate::sim::ORGANIZATION);
+    let simulated = issuer.contains(super::SIMULATED_ORGANIZATION);
     match (root, simulated) {
         (Root::Intel, true) => Err(AppraisalError::new(
             Reason::Simulated,
