@@ -18,12 +18,12 @@ use super::{
     AppraisalError, Appraised, CodeIdentity, Collateral, CollateralId, Platform, Root, SgxIdentity, TcbStatus,
     TdxIdentity,
 };
-use crate::evidence::Evidence;
+use crate::evidence::Quoted;
 use crate::tee::{EvidenceTag, Tee};
 use crate::{Reason, Timestamp};
 
 /// Which collateral a piece of evidence needs. Nothing is verified yet: the peer may say what it likes.
-pub fn collateral_id(evidence: &Evidence) -> Result<CollateralId, AppraisalError> {
+pub fn collateral_id(evidence: &Quoted) -> Result<CollateralId, AppraisalError> {
     ParsedQuote::parse(evidence.tag(), evidence.quote()).map(|quote| quote.id)
 }
 

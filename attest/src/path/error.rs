@@ -88,8 +88,10 @@ checks! {
     /// The policy refuses legs that stood ready before the path was asked for.
     WarmLeg = "age of the leg below", BindingLevel;
     FreshForm = "form of the fresh quote", EvidenceForm;
-    FreshKey = "key in the fresh quote", Binding;
-    FreshNonce = "nonce of the fresh quote", Freshness;
+    FreshTime = "time of the fresh quote", Freshness;
+    FreshEnd = "end of the fresh quote", Expired;
+    FreshRoot = "legs of the fresh quote", Freshness;
+    FreshConfig = "configuration in the fresh quote", ConfigDigest;
     FreshAppraisal = "appraisal of the fresh quote", EvidenceForm;
     FreshIdentity = "identity in the fresh quote", Identity;
 

@@ -385,7 +385,8 @@ impl<'a> Live<'a> {
             }
         };
         // Our quote is made while those below make theirs.
-        let (fresh, (downstream, below)) = tokio::join!(quote(quoter, &refreshing), below);
+        let (fresh, (downstream, below)) =
+            tokio::try_join!(quote(quoter, &refreshing), async { Ok::<_, Error>(below.await) })?;
         let below = below.as_ref().map(|(trailer, path)| (trailer, &**path));
         let refresh = statement.borrow().refresh(&refreshing, fresh, downstream, below)?;
         post(self.up.as_ref(), FrameKind::Refresh, refresh)
@@ -414,7 +415,7 @@ pub async fn audit(side: &Side, leg: &mut Leg, opened: &mut OpenedPath) -> Resul
 }
 
 /// A quote, from an attester that may fail for a while. Whoever waits for it has a limit of its own: the path's age.
-async fn quote(quoter: &Quoter, refreshing: &Refreshing) -> Fresh {
+async fn quote(quoter: &Quoter, refreshing: &Refreshing) -> Result<Fresh, Error> {
     let mut wait = RETRY;
     loop {
         let made = match quoter.ask(refreshing.leaf.clone()) {
@@ -422,7 +423,8 @@ async fn quote(quoter: &Quoter, refreshing: &Refreshing) -> Fresh {
             Err(error) => Err(error),
         };
         match made {
-            Ok(fresh) => return fresh,
+            Ok(fresh) => return Ok(fresh),
+            Err(error @ Error::NeverQuotes) => return Err(error),
             Err(error) => tracing::debug!(error = error.one_line(), ?wait, "a REFRESH is late"),
         }
         sleep(wait).await;
