@@ -9,7 +9,7 @@ use inclavared_attest::evidence::{Claims, Endorsements, Evidence, EvidenceTag, F
 use inclavared_attest::path::{Abort, Fault, Open, Start, Trailer, TrailerLimits, no_known_blobs};
 use inclavared_attest::quote::{self, Layout};
 use inclavared_attest::{Timestamp, dcbor};
-use inclavared_wire::frame::{Assembler, Frame, FrameError, HEADER, header};
+use inclavared_wire::frame::{Admits, Assembler, Frame, FrameError, HEADER, header};
 use inclavared_wire::tls;
 
 /// When certificates are read: seeds are made for it.
@@ -50,7 +50,7 @@ pub fn frames(bytes: &[u8]) {
 }
 
 fn assemble(bytes: &[u8], piece: usize) -> (Vec<Frame>, Option<FrameError>) {
-    let (mut assembler, mut frames) = (Assembler::default(), Vec::new());
+    let (mut assembler, mut frames) = (Assembler::new(Admits::ALL), Vec::new());
     for piece in bytes.chunks(piece) {
         assembler.push(piece);
         loop {
