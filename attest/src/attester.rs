@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::Reason;
-use crate::certificate::LegacyKey;
-use crate::evidence::{Claims, Endorsements, EvidenceTag};
+use crate::evidence::Endorsements;
+pub use crate::evidence::UserData;
+use crate::tee::EvidenceTag;
 
 /// Makes quotes over the claims of this process. Implementations block: they run on a bounded pool of threads.
 pub trait Attester: Send + Sync + fmt::Debug {
@@ -20,39 +21,6 @@ pub trait Attester: Send + Sync + fmt::Debug {
     /// What the platform handed out with its last quote for peers that cannot fetch it. Ask after [`Self::quote`].
     fn endorsements(&self) -> Option<Endorsements> {
         None
-    }
-}
-
-/// The 64 bytes that a quote covers: SHA-256 of the claims, then 32 zero bytes.
-///
-/// It can be made from [`Claims`] alone, or from a key of the legacy form, so that no caller can have bytes of its own choice quoted: a function
-/// that quotes what it is given is a signing oracle.
-#[derive(Clone, PartialEq, Eq)]
-pub struct UserData([u8; 64]);
-
-impl UserData {
-    /// `encoded` is the claims as they stand in the evidence, never encoded anew.
-    pub fn of(claims: &Claims) -> Self {
-        let mut bytes = [0; 64];
-        bytes[..32].copy_from_slice(crate::Digest::of(claims.encoded()).as_bytes());
-        Self(bytes)
-    }
-
-    /// SHA-256 of the public key, as enclave-tls has it. Of a key that was made here: this, too, quotes nobody's bytes.
-    pub fn of_legacy_key(key: &LegacyKey) -> Self {
-        let mut bytes = [0; 64];
-        bytes[..32].copy_from_slice(crate::Digest::of(key.public_pkcs1()).as_bytes());
-        Self(bytes)
-    }
-
-    pub const fn as_bytes(&self) -> &[u8; 64] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for UserData {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
     }
 }
 

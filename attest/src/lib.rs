@@ -20,6 +20,7 @@ pub mod quote;
 mod reason;
 pub mod reference;
 pub mod sim;
+mod tee;
 mod time;
 
 pub use digest::{
@@ -27,4 +28,5 @@ pub use digest::{
     SessionId,
 };
 pub use reason::Reason;
+pub use tee::{EvidenceTag, Tee};
 pub use time::Timestamp;

@@ -8,7 +8,8 @@ use super::{
     AppraisalError, Appraise, Appraised, CodeIdentity, Collateral, CollateralBook, Platform, Root, TcbStatus,
     TrustRoots, snp,
 };
-use crate::evidence::{Endorsements, Evidence, EvidenceTag, SnpEndorsements, Tee};
+use crate::evidence::{Endorsements, Evidence, SnpEndorsements};
+use crate::tee::{EvidenceTag, Tee};
 use crate::{CollateralDigest, Reason, Timestamp};
 
 /// Appraises evidence with the roots and the collateral that it was given. It fetches nothing: what the book lacks

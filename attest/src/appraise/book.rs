@@ -68,8 +68,8 @@ impl CollateralBook {
 mod tests {
     use super::*;
     use crate::Timestamp;
-    use crate::evidence::Tee;
     use crate::sim::{CollateralSpec, SimPlatform};
+    use crate::tee::Tee;
 
     #[test]
     fn keeps_the_newer_set_and_refuses_the_older() {

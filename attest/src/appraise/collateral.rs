@@ -9,7 +9,7 @@ use x509_parser::prelude::X509Certificate;
 
 use super::AppraisalError;
 use super::x509::{Issuer, certificate_window, crl_window, not_revoked, parse, parse_crl, pem_certificates, within};
-use crate::evidence::Tee;
+use crate::tee::Tee;
 use crate::{CollateralDigest, Digest, Reason, Timestamp};
 
 /// One whole set of collateral: TCB info, QE identity, CRLs and their chains. Parsed and consistent in itself

@@ -18,7 +18,8 @@ use super::{
     AppraisalError, Appraised, CodeIdentity, Collateral, CollateralId, Platform, Root, SgxIdentity, TcbStatus,
     TdxIdentity,
 };
-use crate::evidence::{Evidence, EvidenceTag, Tee};
+use crate::evidence::Evidence;
+use crate::tee::{EvidenceTag, Tee};
 use crate::{Reason, Timestamp};
 
 /// Which collateral a piece of evidence needs. Nothing is verified yet: the peer may say what it likes.

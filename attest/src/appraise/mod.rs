@@ -23,7 +23,8 @@ pub use roots::TrustRoots;
 pub use tcb::TcbStatus;
 pub(crate) use x509::{certificate_key, certificate_window, parse, pem_certificates};
 
-use crate::evidence::{Endorsements, Evidence, Tee};
+use crate::evidence::{Endorsements, Evidence};
+use crate::tee::Tee;
 use crate::{CollateralDigest, EvidenceDigest, Reason, Timestamp};
 
 /// Appraises evidence. Pure but for what it was built with; takes under a millisecond, so it runs on the blocking pool.

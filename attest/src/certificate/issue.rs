@@ -9,9 +9,10 @@ use rcgen::{
 };
 
 use super::{IssueError, parse};
-use crate::attester::{Attester, UserData};
-use crate::evidence::{Claims, Endorsements, Evidence, EvidenceTag, HopClaims};
+use crate::attester::Attester;
+use crate::evidence::{Claims, Endorsements, Evidence, HopClaims, UserData};
 use crate::hop_key::HopKey;
+use crate::tee::EvidenceTag;
 use crate::{KeyId, Timestamp};
 
 /// A certificate of this process, ready for the handshake.

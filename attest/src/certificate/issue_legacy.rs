@@ -13,9 +13,10 @@ use zeroize::Zeroizing;
 
 use super::issue::{CLOCK_SKEW, parameters};
 use super::{IssueError, parse_legacy};
-use crate::Timestamp;
-use crate::attester::{Attester, UserData};
+use crate::attester::Attester;
+use crate::evidence::UserData;
 use crate::hop_key::HopKeyError;
+use crate::{Digest, Timestamp};
 
 /// An RSA key of 3072 bits, the one kind that enclave-tls takes unless it was built otherwise. In memory only; the library
 /// wipes it when it is dropped.
@@ -36,6 +37,13 @@ impl LegacyKey {
     pub fn pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, HopKeyError> {
         let der: Pkcs8V1Der<'_> = self.0.as_der().map_err(|_| HopKeyError::Generate)?;
         Ok(Zeroizing::new(der.as_ref().to_vec()))
+    }
+}
+
+impl UserData {
+    /// SHA-256 of the public key, as enclave-tls has it. Of a key that was made here: this, too, quotes nobody's bytes.
+    pub fn of_legacy_key(key: &LegacyKey) -> Self {
+        Self::over(Digest::of(key.public_pkcs1()))
     }
 }
 
@@ -90,8 +98,8 @@ mod tests {
     use super::super::testing::{NOW, PaperAttester};
     use super::super::{CertificateError, KeyAlgorithm};
     use super::*;
-    use crate::evidence::EvidenceTag;
     use crate::quote::testing;
+    use crate::tee::EvidenceTag;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -102,7 +110,7 @@ mod tests {
         let der = issue_legacy(&key, &attester, NOW, HOUR).unwrap();
         let read = parse_legacy(&der, NOW).unwrap();
         assert_eq!((read.key, read.version), (KeyAlgorithm::Rsa, 3));
-        assert_eq!(read.key_hash, crate::Digest::of(key.public_pkcs1()));
+        assert_eq!(read.key_hash, Digest::of(key.public_pkcs1()));
         assert_eq!(read.not_after, NOW.plus(HOUR));
         // enclave-tls compares the length of the key before it hashes it.
         assert_eq!(key.public_pkcs1().len(), 398);

@@ -3,8 +3,8 @@
 
 use super::x509::{Form, KeyAlgorithm, Rules};
 use super::{CertificateError, oid};
-use crate::evidence::{EvidenceTag, Tee};
 use crate::quote::{self, Layout};
+use crate::tee::{EvidenceTag, Tee};
 use crate::{Digest, KeyId, Timestamp};
 
 /// What a legacy certificate says. It has no claims: its evidence binds the key and nothing else.

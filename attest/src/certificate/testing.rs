@@ -6,10 +6,11 @@ use rcgen::{CertificateParams, CustomExtension, DnType, IsCa};
 use x509_parser::prelude::FromDer;
 
 use super::issue::Signer;
-use crate::attester::{Attester, AttesterError, UserData};
-use crate::evidence::{Claims, Evidence, EvidenceTag, HopClaims};
+use crate::attester::{Attester, AttesterError};
+use crate::evidence::{Claims, Evidence, HopClaims, UserData};
 use crate::hop_key::HopKey;
 use crate::quote::testing;
+use crate::tee::EvidenceTag;
 use crate::{ConfigDigest, PolicyDigest, Timestamp};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_900_000_000);

@@ -2,7 +2,8 @@
 
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{EvidenceError, EvidenceTag};
+use super::{EvidenceError, error};
+use crate::tee::EvidenceTag;
 
 /// What stands in a certificate's endorsements extension. A convenience, never a source of trust: whoever uses it
 /// verifies it up to a root of its own.
@@ -72,7 +73,7 @@ impl Endorsements {
             return Err(EvidenceError::TooLarge { what: "endorsements", size: bytes.len(), max: Self::MAX_LEN });
         }
         let mut reader = Reader::new(bytes, "endorsements");
-        let endorsements = match EvidenceTag::from_number(reader.tag()?)? {
+        let endorsements = match error::tag_of(reader.tag()?)? {
             EvidenceTag::IntelQuote => Self::Intel(IntelEndorsements::read(&mut reader)?),
             EvidenceTag::Simulated if reader.array_len()? == 2 => {
                 Self::SimulatedSnp(SnpEndorsements::read(&mut reader)?)

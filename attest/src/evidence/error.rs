@@ -1,6 +1,7 @@
 //! Why bytes are no evidence. Always the fault of who made them.
 
 use crate::quote::QuoteError;
+use crate::tee::EvidenceTag;
 use crate::{Digest, Reason};
 
 /// Refusals of evidence, claims and endorsements by their form; nothing here is about what a quote says.
@@ -56,4 +57,16 @@ impl EvidenceError {
             _ => Reason::EvidenceForm,
         }
     }
+}
+
+/// The form that a CBOR tag names; where it names another, the refusal says which, if it is known.
+pub(super) fn tag_of(tag: u64) -> Result<EvidenceTag, EvidenceError> {
+    let name = match tag {
+        60001 => "a TEE report, which only its own machine can verify",
+        60002 => "a legacy SGX report, which only its own machine can verify",
+        0x1A_7505 => "rats-tls' AMD SEV",
+        0x1A_7506 => "rats-tls' Hygon CSV",
+        _ => "unknown",
+    };
+    EvidenceTag::from_number(tag).ok_or(EvidenceError::UnknownTag { tag, name })
 }

@@ -4,11 +4,15 @@ mod claims;
 mod endorsements;
 mod error;
 mod reader;
+mod user_data;
 mod writer;
 
 pub use claims::{Claims, HopClaims};
 pub use endorsements::{Endorsements, IntelEndorsements, SnpEndorsements};
 pub use error::EvidenceError;
+pub use user_data::UserData;
+
+pub use crate::tee::{EvidenceTag, Tee};
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,7 +20,6 @@ use std::sync::Arc;
 use reader::Reader;
 use writer::Writer;
 
-use crate::attester::UserData;
 use crate::quote::Layout;
 use crate::{Digest, EvidenceDigest, quote};
 
@@ -58,7 +61,7 @@ impl Evidence {
             return Err(EvidenceError::TooLarge { what: "evidence", size: blob.len(), max: Self::MAX_LEN });
         }
         let mut reader = Reader::new(blob, "evidence");
-        let tag = EvidenceTag::from_number(reader.tag()?)?;
+        let tag = error::tag_of(reader.tag()?)?;
         reader.array(2)?;
         let quote = reader.bytes()?;
         let claims = reader.bytes()?;
@@ -100,57 +103,6 @@ impl Evidence {
 
     pub fn digest(&self) -> EvidenceDigest {
         self.0.digest
-    }
-}
-
-/// Which form a piece of evidence has. The CBOR tag decides; simulated evidence can never be taken for real.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum EvidenceTag {
-    /// An Intel SGX or TDX quote (TCG DICE "tagged evidence", 60000).
-    IntelQuote,
-    /// An AMD SEV-SNP attestation report (rats-tls' private 0x1A7504).
-    SevSnp,
-    /// A quote in Intel's format from a simulated platform (private, 60900).
-    Simulated,
-    /// No quote at all, only claims (private, 60901). Proves nothing; accepted only where a policy says so.
-    Null,
-}
-
-/// The kind of trusted execution environment.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tee {
-    Sgx,
-    Tdx,
-    SevSnp,
-    /// Nothing: the null attester.
-    None,
-}
-
-impl EvidenceTag {
-    /// The CBOR tag.
-    pub const fn number(self) -> u64 {
-        match self {
-            Self::IntelQuote => 60000,
-            Self::SevSnp => 0x1A_7504,
-            Self::Simulated => 60900,
-            Self::Null => 60901,
-        }
-    }
-
-    fn from_number(tag: u64) -> Result<Self, EvidenceError> {
-        let name = match tag {
-            60000 => return Ok(Self::IntelQuote),
-            0x1A_7504 => return Ok(Self::SevSnp),
-            60900 => return Ok(Self::Simulated),
-            60901 => return Ok(Self::Null),
-            60001 => "a TEE report, which only its own machine can verify",
-            60002 => "a legacy SGX report, which only its own machine can verify",
-            0x1A_7505 => "rats-tls' AMD SEV",
-            0x1A_7506 => "rats-tls' Hygon CSV",
-            _ => "unknown",
-        };
-        Err(EvidenceError::UnknownTag { tag, name })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use crate::appraise::{ParsedQuote, amd_root, parse, pem_certificates};
 use crate::certificate::{self, EvidenceForm};
-use crate::evidence::{Evidence, EvidenceTag, Tee};
+use crate::evidence::Evidence;
 use crate::quote::{Layout, QuoteError};
+use crate::tee::{EvidenceTag, Tee};
 use crate::{Reason, Timestamp};
 
 /// A piece of evidence as it lies in a file.

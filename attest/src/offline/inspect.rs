@@ -8,10 +8,10 @@ use x509_parser::prelude::X509Certificate;
 use super::{CertificateInput, Input, QuoteInput};
 use crate::appraise::snp::SnpReport;
 use crate::appraise::{ParsedQuote, amd_root, parse};
-use crate::attester::UserData;
 use crate::certificate::{EvidenceForm, locate_evidence, parse_interoperable, parse_legacy};
-use crate::evidence::{Claims, Endorsements, Evidence, EvidenceTag};
+use crate::evidence::{Claims, Endorsements, Evidence, UserData};
 use crate::quote;
+use crate::tee::EvidenceTag;
 use crate::{Digest, KeyId, Timestamp};
 
 /// Everything that stands in the file.

@@ -12,12 +12,13 @@ use crate::appraise::snp::testing::{TestAmd, VekSpec};
 use crate::appraise::snp::{SigningKey, SnpProduct};
 use crate::appraise::tests::real::{samples, vectors};
 use crate::appraise::{Root, TcbStatus, TrustRoots};
-use crate::attester::{Attester, AttesterError, UserData};
+use crate::attester::{Attester, AttesterError};
 use crate::certificate::{issue, issue_with_endorsements};
-use crate::evidence::{Endorsements, EvidenceTag, HopClaims, Tee};
+use crate::evidence::{Endorsements, HopClaims, UserData};
 use crate::hop_key::HopKey;
 use crate::policy::Policy;
 use crate::sim::{SimAttester, SimPlatform, SimSpec};
+use crate::tee::{EvidenceTag, Tee};
 use crate::{ConfigDigest, PolicyDigest, Reason, Timestamp};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);

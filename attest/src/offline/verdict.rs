@@ -13,11 +13,11 @@ use crate::appraise::{
     AppraisalError, Appraised, Appraiser, CodeIdentity, CollateralBook, ParsedQuote, Platform, Root, TcbStatus,
     TrustRoots, amd_root,
 };
-use crate::attester::UserData;
 use crate::certificate::{CertificateError, EvidenceForm, parse_interoperable, parse_legacy};
-use crate::evidence::{Claims, Endorsements, Evidence, EvidenceTag, Tee};
+use crate::evidence::{Claims, Endorsements, Evidence, UserData};
 use crate::policy::{Comparison, HopPlace, Policy};
 use crate::quote;
+use crate::tee::{EvidenceTag, Tee};
 use crate::{CollateralDigest, Reason, Timestamp};
 
 /// What became of the evidence; [`super`] has the JSON.

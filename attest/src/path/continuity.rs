@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::judge::Renewed;
-use super::verify::same;
+use super::error::same;
+use super::judged::Renewed;
 use super::{Check, Close, CloseReason, Counters, Downstream, Path, PathError, Receipt, SignedRecord, Stage, Trailer};
 use crate::appraise::TcbStatus;
 use crate::evidence::Evidence;

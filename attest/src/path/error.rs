@@ -222,6 +222,16 @@ impl From<&PathError> for Abort {
     }
 }
 
+/// The check of one value against another.
+pub(super) fn same<T: PartialEq + fmt::Display>(
+    hop: Option<u8>,
+    check: Check,
+    expected: T,
+    found: T,
+) -> Result<(), PathError> {
+    if expected == found { Ok(()) } else { Err(PathError::new(hop, check, expected, found)) }
+}
+
 /// The error and its sources on one line.
 fn with_sources(error: &dyn Error) -> String {
     let mut text = error.to_string();

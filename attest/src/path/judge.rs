@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::same;
+use super::judged::{Judged, Renewed};
 use super::leg::{Side, binder, leaf};
 use super::record::{AttestedPeer, FreshQuote};
-use super::verify::same;
 use super::{
     Check, Downstream, Expects, Kind, LegacyPeer, Path, PathError, PathHop, PathInput, Record, Stage, Trailer,
 };
@@ -25,22 +26,6 @@ pub(super) struct Judge<'a> {
     pub(super) appraiser: &'a dyn Appraise,
     pub(super) input: &'a PathInput<'a>,
     pub(super) trailer: &'a Trailer,
-}
-
-/// A hop that was admitted.
-pub(super) struct Judged {
-    pub(super) evidence: Arc<Evidence>,
-    pub(super) appraised: Arc<Appraised>,
-    pub(super) verdict: Verdict,
-    pub(super) not_after: Timestamp,
-    pub(super) fresh_at: Option<Timestamp>,
-}
-
-/// A fresh quote that was admitted.
-pub(super) struct Renewed {
-    pub(super) appraised: Arc<Appraised>,
-    pub(super) verdict: Verdict,
-    pub(super) not_after: Timestamp,
 }
 
 impl Judge<'_> {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::record::{AttestedPeer, PeerVerdict};
 use super::{Path, PathError, PathHop, PathInput, verify_path};
 use crate::appraise::{AppraisalError, Appraise, Appraised, CodeIdentity, Platform, Root, TcbStatus};
-use crate::evidence::{Evidence, EvidenceTag};
+use crate::evidence::Evidence;
 use crate::policy::Policy;
+use crate::tee::EvidenceTag;
 use crate::{CollateralDigest, KeyId, LegId, PolicyDigest, Timestamp};
 
 /// Whether the records join, from this leg to the end of the path: signatures, keys, legs and blobs, as in

@@ -1,8 +1,8 @@
 //! What a platform answered, before anybody else sees it.
 
 use crate::attester::AttesterError;
-use crate::evidence::{EvidenceTag, Tee};
 use crate::quote::{self, Layout, QuoteError};
+use crate::tee::{EvidenceTag, Tee};
 
 /// The quote without its padding, if it is one of that kind over these user data.
 pub(super) fn check(tag: EvidenceTag, tee: Tee, mut answer: Vec<u8>, asked: &[u8; 64]) -> Result<Vec<u8>, UnfitAnswer> {

@@ -22,7 +22,6 @@ mod options;
 mod qgs;
 pub mod sgx;
 pub mod sim;
-mod sim_amd;
 pub mod snp;
 mod snp_certificates;
 mod sys;

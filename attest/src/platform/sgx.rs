@@ -13,8 +13,9 @@ use super::answer::{self, UnfitAnswer};
 use super::gate::{Deadline, Gate};
 use super::options::DriverOptions;
 use super::{files, sys};
-use crate::attester::{Attester, AttesterError, UserData};
-use crate::evidence::{EvidenceTag, Tee};
+use crate::attester::{Attester, AttesterError};
+use crate::evidence::UserData;
+use crate::tee::{EvidenceTag, Tee};
 
 /// The attester of an SGX enclave.
 #[derive(Debug)]

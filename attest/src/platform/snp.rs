@@ -12,8 +12,9 @@ use super::gate::{Deadline, Gate, lock};
 use super::options::DriverOptions;
 use super::tsm::{Provider, Tsm};
 use super::{answer, snp_certificates, sys};
-use crate::attester::{Attester, AttesterError, UserData};
-use crate::evidence::{Endorsements, EvidenceTag, Tee};
+use crate::attester::{Attester, AttesterError};
+use crate::evidence::{Endorsements, UserData};
+use crate::tee::{EvidenceTag, Tee};
 
 /// The attester of an SEV-SNP guest. Its endorsements are the certificates that the host handed to the kernel with the
 /// last report; only configfs-tsm has them, and only if the host's operator put them there.

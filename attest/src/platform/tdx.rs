@@ -10,8 +10,9 @@ use super::gate::{Deadline, Gate};
 use super::options::DriverOptions;
 use super::tsm::{Provider, Tsm};
 use super::{QgsAddress, files, qgs, sys};
-use crate::attester::{Attester, AttesterError, UserData};
-use crate::evidence::{EvidenceTag, Tee};
+use crate::attester::{Attester, AttesterError};
+use crate::evidence::UserData;
+use crate::tee::{EvidenceTag, Tee};
 
 /// The attester of a TDX guest.
 ///

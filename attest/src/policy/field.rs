@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::appraise::CodeIdentity;
-use crate::evidence::Tee;
+use crate::tee::Tee;
 
 /// What stands in a field: bytes in the order of the quote, or a number.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

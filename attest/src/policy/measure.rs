@@ -5,7 +5,8 @@ use super::{
 };
 use crate::Reason;
 use crate::appraise::{Appraised, CodeIdentity};
-use crate::evidence::{HopClaims, Tee};
+use crate::evidence::HopClaims;
+use crate::tee::Tee;
 
 impl Policy {
     /// The rule that the hop matches in full, and what was compared; or the mismatch of the rule that came nearest.

@@ -23,7 +23,7 @@ pub use verdict::{Claim, TrustVector, Verdict};
 use crate::ConfigDigest;
 use crate::appraise::TcbStatus;
 use crate::appraise::snp::{SnpProduct, SnpTcb};
-use crate::evidence::Tee;
+use crate::tee::Tee;
 
 /// A compiled policy. Fail closed: whatever it does not allow is refused.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -8,7 +8,7 @@
 pub(crate) mod testing;
 
 use crate::Reason;
-use crate::evidence::{EvidenceTag, Tee};
+use crate::tee::{EvidenceTag, Tee};
 
 /// The shape of one quote, read off its header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

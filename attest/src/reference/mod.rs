@@ -5,6 +5,7 @@
 mod elf;
 mod enclave;
 mod image;
+mod measure;
 mod measured;
 mod sdk;
 mod sgxs;
@@ -12,6 +13,7 @@ pub mod signature;
 pub mod sigstruct;
 
 pub use enclave::{EnclaveError, read_sigstruct};
-pub use image::{Image, ImageError, ImageForm, measure_sgx};
+pub use image::{Image, ImageForm};
+pub use measure::{ImageError, measure_sgx};
 pub use sdk::SdkError;
 pub use sgxs::StreamError;

@@ -9,8 +9,9 @@ use super::quote::{PCE_SVN, QuotingEnclave};
 use super::spec::Svns;
 use super::{SimError, SimPlatform, SimSpec, derive, fmspc};
 use crate::Timestamp;
-use crate::attester::{Attester, AttesterError, UserData};
-use crate::evidence::{EvidenceTag, Tee};
+use crate::attester::{Attester, AttesterError};
+use crate::evidence::UserData;
+use crate::tee::{EvidenceTag, Tee};
 
 /// Makes quotes in the name of a simulated platform.
 #[derive(Debug)]

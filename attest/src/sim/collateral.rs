@@ -11,7 +11,7 @@ use super::spec::svn;
 use super::{BACKDATE, COLLATERAL_VALIDITY, QuoteFormat, SimError, SimKeys, fmspc};
 use crate::Timestamp;
 use crate::appraise::{Collateral, TcbStatus};
-use crate::evidence::Tee;
+use crate::tee::Tee;
 
 /// What collateral is to say. [`CollateralSpec::at`] is what a healthy service hands out.
 #[derive(Clone, PartialEq, Eq, Debug)]

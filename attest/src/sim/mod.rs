@@ -22,7 +22,7 @@ use std::time::Duration;
 pub(crate) use pki::{Authority, AuthorityName, ORGANIZATION, SimKey, pem, pem_chain};
 
 use crate::appraise::{AppraisalError, Collateral};
-use crate::evidence::Tee;
+use crate::tee::Tee;
 use crate::{Digest, Timestamp};
 
 /// How long collateral is valid: long enough for a demo that is left alone for weeks, short enough that running

@@ -3,8 +3,8 @@
 use super::SimError;
 use crate::Digest;
 use crate::appraise::TcbStatus;
-use crate::evidence::Tee;
 use crate::policy::{Field, FieldValue};
+use crate::tee::Tee;
 
 /// The measurements and the state that simulated quotes state.
 #[derive(Clone, PartialEq, Eq, Debug)]

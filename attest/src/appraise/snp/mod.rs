@@ -32,7 +32,8 @@ pub(crate) use certificate::Vek;
 pub(crate) use chain::Crl;
 
 use super::{AppraisalError, Appraised, CodeIdentity, Platform, SnpIdentity, SnpPlatform, TcbStatus};
-use crate::evidence::{SnpEndorsements, Tee};
+use crate::evidence::SnpEndorsements;
+use crate::tee::Tee;
 use crate::{CollateralDigest, Digest, Reason, Timestamp};
 
 /// Verifies a report with its certificates up to one of `roots`, and with a CRL of that root where there is one.

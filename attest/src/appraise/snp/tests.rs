@@ -7,9 +7,9 @@ use super::*;
 use crate::KeyId;
 use crate::appraise::tests::real::vectors;
 use crate::appraise::{Appraiser, CollateralBook, Root, TrustRoots};
-use crate::attester::UserData;
-use crate::evidence::{Claims, Endorsements, Evidence, EvidenceTag};
+use crate::evidence::{Claims, Endorsements, Evidence, UserData};
 use crate::policy::{HopPlace, Policy, PolicyError, Verdict};
+use crate::tee::EvidenceTag;
 
 fn no_crl(_: SnpProduct) -> Option<Crl> {
     None

@@ -8,8 +8,8 @@ use super::simulated::World;
 use crate::appraise::{
     AppraisalError, Appraised, Appraiser, CodeIdentity, Collateral, CollateralBook, Root, TcbStatus, TrustRoots,
 };
-use crate::evidence::{EvidenceTag, Tee};
 use crate::policy::{HopPlace, Policy, PolicyError, Verdict};
+use crate::tee::{EvidenceTag, Tee};
 use crate::{Reason, Timestamp};
 
 /// The folder `sample/` of the package dcap-qvl, wherever cargo keeps it.

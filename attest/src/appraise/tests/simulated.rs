@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::appraise::{
     AppraisalError, Appraised, Appraiser, CodeIdentity, CollateralBook, Root, TcbStatus, TrustRoots,
 };
-use crate::evidence::{EvidenceTag, Tee};
 use crate::sim::{CollateralSpec, QuoteFormat, SimAttester, SimError, SimPlatform, SimSpec, TcbChoice};
+use crate::tee::{EvidenceTag, Tee};
 use crate::{Reason, Timestamp};
 
 pub(super) const NOW: Timestamp = Timestamp(1_800_000_000);

@@ -7,8 +7,8 @@ use dcap_qvl::QuoteCollateralV3;
 
 use super::simulated::{NOW, World};
 use crate::appraise::{AppraisalError, Appraiser, Collateral, CollateralBook, Root, TrustRoots};
-use crate::evidence::{EvidenceTag, Tee};
 use crate::sim::{CollateralSpec, QuoteFormat, SimAttester, SimPlatform, SimSpec};
+use crate::tee::{EvidenceTag, Tee};
 use crate::{Reason, Timestamp};
 
 /// Where things stand in a quote.

@@ -4,8 +4,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::super::testing::{NOW, PaperAttester, hop};
 use super::super::{KeyAlgorithm, MAX_CERTIFICATE_LEN};
 use super::*;
-use crate::evidence::{EvidenceError, IntelEndorsements, Tee};
+use crate::evidence::{EvidenceError, IntelEndorsements};
 use crate::quote::testing;
+use crate::tee::Tee;
 
 fn sgx() -> PaperAttester {
     PaperAttester(EvidenceTag::IntelQuote, Some(testing::sgx_v3))

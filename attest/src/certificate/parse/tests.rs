@@ -8,9 +8,9 @@ use super::super::testing::{
 use super::super::{CmwError, MAX_CERTIFICATE_LEN};
 use super::*;
 use crate::Reason;
-use crate::attester::UserData;
-use crate::evidence::{Claims, EvidenceError, EvidenceTag, IntelEndorsements, Tee};
+use crate::evidence::{Claims, EvidenceError, IntelEndorsements, UserData};
 use crate::hop_key::HopKey;
+use crate::tee::{EvidenceTag, Tee};
 
 fn key() -> HopKey {
     HopKey::generate().unwrap()

@@ -15,11 +15,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::appraise::{Appraise as _, Appraiser, CollateralBook, Root, TrustRoots};
-use crate::attester::{Attester, AttesterError, UserData};
+use crate::attester::{Attester, AttesterError};
 use crate::certificate::{HopCertificate, issue, parse};
-use crate::evidence::{Claims, Evidence, EvidenceTag, HopClaims, Tee};
+use crate::evidence::{Claims, Evidence, HopClaims, UserData};
 use crate::hop_key::HopKey;
 use crate::sim::{SimAttester, SimPlatform, SimSpec};
+use crate::tee::{EvidenceTag, Tee};
 use crate::{ConfigDigest, KeyId, PolicyDigest, Timestamp};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);

@@ -12,9 +12,9 @@ use super::fuse::{Mounted, roots};
 use super::machine::{Gramine, Machine, Occlum};
 use super::{LONG, judged, pen, told, user_data};
 use crate::attester::{Attester as _, AttesterError};
-use crate::evidence::{EvidenceTag, Tee};
 use crate::quote;
 use crate::sim::SimSpec;
+use crate::tee::{EvidenceTag, Tee};
 
 fn enclave() -> SimSpec {
     SimSpec::sgx("enclave")

@@ -12,8 +12,9 @@ use super::machine::{Machine, SevGuest, TsmKernel};
 use super::{LONG, NOW, Pen, certified, told, user_data};
 use crate::attester::{Attester as _, AttesterError};
 use crate::certificate::parse;
-use crate::evidence::{Endorsements, EvidenceTag, SnpEndorsements, Tee};
+use crate::evidence::{Endorsements, SnpEndorsements};
 use crate::quote;
+use crate::tee::{EvidenceTag, Tee};
 
 fn pen() -> Pen {
     Arc::new(quote::testing::snp)

@@ -13,9 +13,9 @@ use super::machine::{Machine, TdxGuest, TsmKernel};
 use super::qgs::{QuotingService, Service};
 use super::{LONG, SHORT, judged, pen, told, user_data};
 use crate::attester::{Attester as _, AttesterError};
-use crate::evidence::{EvidenceTag, Tee};
 use crate::quote;
 use crate::sim::SimSpec;
+use crate::tee::{EvidenceTag, Tee};
 
 fn guest() -> SimSpec {
     SimSpec::tdx("guest")

@@ -15,9 +15,9 @@ use super::fuse::{Mounted, roots};
 use super::machine::{Machine, TsmKernel};
 use super::{LONG, SHORT, judged, pen, told, user_data};
 use crate::attester::{Attester as _, AttesterError};
-use crate::evidence::{EvidenceTag, Tee};
 use crate::quote;
 use crate::sim::SimSpec;
+use crate::tee::{EvidenceTag, Tee};
 
 fn machine() -> Option<Mounted<Machine>> {
     let tsm = TsmKernel::new("tdx_guest", pen(SimSpec::tdx("guest")));

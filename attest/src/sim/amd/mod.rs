@@ -16,9 +16,10 @@ use super::{BACKDATE, CERTIFICATE_VALIDITY, COLLATERAL_VALIDITY, SimError, SimPl
 use crate::Timestamp;
 use crate::appraise::Root;
 use crate::appraise::snp::{AmdRoot, AmdSet, AmdSetId, SigningKey, SnpProduct};
-use crate::attester::{Attester, AttesterError, UserData};
-use crate::evidence::{Endorsements, EvidenceTag, SnpEndorsements};
+use crate::attester::{Attester, AttesterError};
+use crate::evidence::{Endorsements, SnpEndorsements, UserData};
 use crate::policy::{Field, FieldValue};
+use crate::tee::EvidenceTag;
 
 /// What stands for AMD: all that a verifier needs, and (where they are at hand) the keys.
 #[derive(Debug)]

@@ -3,8 +3,9 @@ use std::time::Duration;
 use super::*;
 use crate::appraise::{Appraise as _, Appraiser, CodeIdentity, CollateralBook, TcbStatus, TrustRoots};
 use crate::certificate::{issue, parse};
-use crate::evidence::{Evidence, HopClaims, Tee};
+use crate::evidence::{Evidence, HopClaims};
 use crate::hop_key::HopKey;
+use crate::tee::Tee;
 use crate::{ConfigDigest, PolicyDigest, Reason};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);

@@ -1,4 +1,4 @@
-//! The AMD side of a simulated platform on disk, in the folder of [`super::sim`]:
+//! The AMD side of a simulated platform on disk, in the same folder:
 //!
 //! ```text
 //! ark.pem                the root of trust for SEV-SNP     \ all that a verifier
@@ -12,27 +12,23 @@ use std::path::Path;
 
 use x509_parser::pem::Pem;
 
-use super::sim::{GENERATE, KEYS, PRIVATE, PUBLIC, SimFolderError, read, read_certificate, replace, write};
+use super::folder::{GENERATE, KEYS, PRIVATE, PUBLIC, SimFolderError, read, read_certificate, replace, write};
 use crate::Timestamp;
 use crate::appraise::Root;
 use crate::appraise::snp::{AmdRoot, AmdSet};
 use crate::sim::amd::AmdKeys;
-use crate::sim::{SimAmd, SimPlatform, pem, pem_chain};
+use crate::sim::{SimAmd, pem, pem_chain};
 
-impl SimPlatform {
-    /// The root of trust for SEV-SNP alone, for a verifier whose collateral comes from elsewhere. `None`: the platform
-    /// simulates none.
-    pub fn load_amd_root(folder: &Path) -> Result<Option<AmdRoot>, SimFolderError> {
-        let path = folder.join(ROOT);
-        match path.exists() {
-            true => Ok(Some(root(read_certificate(&path)?))),
-            false => Ok(None),
-        }
+pub(super) fn load_root(folder: &Path) -> Result<Option<AmdRoot>, SimFolderError> {
+    let path = folder.join(ROOT);
+    match path.exists() {
+        true => Ok(Some(root(read_certificate(&path)?))),
+        false => Ok(None),
     }
 }
 
 pub(super) fn load(folder: &Path, now: Timestamp) -> Result<Option<SimAmd>, SimFolderError> {
-    let Some(root) = SimPlatform::load_amd_root(folder)? else { return Ok(None) };
+    let Some(root) = load_root(folder)? else { return Ok(None) };
     let path = folder.join(COLLATERAL);
     let content = |found: String| SimFolderError::Content { path: path.clone(), found, remedy: GENERATE };
     let set = AmdSet::from_json(read(&path)?.as_bytes()).map_err(|error| content(error.to_string()))?;
