@@ -6,6 +6,7 @@
 pub mod appraise;
 pub mod attester;
 pub mod certificate;
+pub mod configuration;
 pub mod dcbor;
 mod digest;
 pub mod evidence;

@@ -14,6 +14,12 @@ impl Timestamp {
         SystemTime::now().into()
     }
 
+    /// The same in milliseconds, for what is stated that fine: when a record or a fresh quote was made.
+    pub fn now_ms() -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Saturates instead of overflowing.
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration.as_secs()))

@@ -35,7 +35,7 @@ impl World {
 
     fn appraised(&self, spec: &SimSpec) -> (Claims, Arc<Appraised>) {
         let attester = SimAttester::new(&self.platform, spec.clone()).unwrap();
-        let claims = Claims::new(HopKey::generate().unwrap().kid(), None, None);
+        let claims = Claims::new(HopKey::generate().unwrap().kid(), None);
         let quote = attester.quote(&UserData::of(&claims)).unwrap();
         let evidence = Evidence::new(attester.tag(), quote, claims.clone()).unwrap();
         (claims, self.appraiser.appraise(&evidence, NOW).unwrap())
@@ -114,7 +114,7 @@ fn what_a_simulated_guest_states_arrives_and_is_compared() {
     let appraiser = Appraiser::new(roots, Arc::new(book));
     let judge = |spec: &SimSnpSpec, demand: Demand| {
         let attester = SimSnpAttester::new(&platform, spec.clone(), NOW).unwrap();
-        let claims = Claims::new(HopKey::generate().unwrap().kid(), None, None);
+        let claims = Claims::new(HopKey::generate().unwrap().kid(), None);
         let quote = attester.quote(&UserData::of(&claims)).unwrap();
         let evidence = Evidence::new(attester.tag(), quote, claims.clone()).unwrap();
         appraiser.learn_endorsements(&evidence, &attester.endorsements().unwrap(), NOW).unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use inclavared_config::Suite;
-use inclavared_wire::frame::{self, Assembler, FrameKind, MAX_DATA};
+use inclavared_wire::frame::{self, Admits, Assembler, FrameKind, MAX_DATA};
 use inclavared_wire::tls::{MAX_PLAINTEXT, Sealer};
 use session::{open, seal, session};
 
@@ -69,7 +69,7 @@ fn frames(c: &mut Criterion) {
     let mut group = c.benchmark_group("frame/assembled");
     group.throughput(Throughput::Bytes(MAX_DATA as u64));
     group.bench_function("two-records", |b| {
-        let mut assembler = Assembler::default();
+        let mut assembler = Assembler::new(Admits::ALL);
         let (first, second) = whole.split_at(whole.len() / 2);
         b.iter(|| {
             assembler.push(first);

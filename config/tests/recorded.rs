@@ -122,7 +122,7 @@ fn other_code_or_another_order_is_refused() {
     }
     let admit = |position: u8, role: &str, code: CodeIdentity| {
         let place = HopPlace { position, last: position == 2, role };
-        let claims = Claims::new(KeyId::of(b"key"), None, None);
+        let claims = Claims::new(KeyId::of(b"key"), None);
         policy.admit(&place, &appraised(code), &claims, NOW).map(|verdict| verdict.compared)
     };
     assert_eq!(admit(1, "relay", sgx()), Ok(true));
@@ -217,7 +217,7 @@ fn what_was_set_at_launch_is_compared() {
             ],
         ]
     );
-    let claims = Claims::new(KeyId::of(b"key"), None, None);
+    let claims = Claims::new(KeyId::of(b"key"), None);
     for (position, code) in (1..).zip(codes) {
         let place = HopPlace { position, last: position == 3, role: "relay" };
         policy.admit(&place, &appraised(code), &claims, NOW).unwrap();

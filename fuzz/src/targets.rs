@@ -5,11 +5,11 @@
 use std::fmt::Debug;
 
 use inclavared_attest::certificate::{parse, parse_interoperable, parse_legacy};
-use inclavared_attest::evidence::{Claims, Endorsements, Evidence, EvidenceTag};
+use inclavared_attest::evidence::{Claims, Endorsements, Evidence, EvidenceTag, FreshEvidence};
 use inclavared_attest::path::{Abort, Fault, Open, Start, Trailer, TrailerLimits, no_known_blobs};
 use inclavared_attest::quote::{self, Layout};
 use inclavared_attest::{Timestamp, dcbor};
-use inclavared_wire::frame::{Assembler, Frame, FrameError, HEADER, header};
+use inclavared_wire::frame::{Admits, Assembler, Frame, FrameError, HEADER, header};
 use inclavared_wire::tls;
 
 /// When certificates are read: seeds are made for it.
@@ -50,7 +50,7 @@ pub fn frames(bytes: &[u8]) {
 }
 
 fn assemble(bytes: &[u8], piece: usize) -> (Vec<Frame>, Option<FrameError>) {
-    let (mut assembler, mut frames) = (Assembler::default(), Vec::new());
+    let (mut assembler, mut frames) = (Assembler::new(Admits::ALL), Vec::new());
     for piece in bytes.chunks(piece) {
         assembler.push(piece);
         loop {
@@ -94,6 +94,11 @@ pub fn evidence(bytes: &[u8]) {
         same(&evidence, Evidence::decode(bytes));
         let again = Evidence::new(evidence.tag(), evidence.quote().to_vec(), evidence.claims().clone()).unwrap();
         assert_eq!((again.quote(), again.claims()), (evidence.quote(), evidence.claims()));
+    }
+    if let Ok(fresh) = FreshEvidence::decode(bytes) {
+        assert!(Evidence::decode(bytes).is_err(), "of a key or over legs");
+        assert_eq!(fresh.blob(), bytes);
+        same(&fresh, FreshEvidence::decode(bytes));
     }
     if let Ok(claims) = Claims::decode(bytes) {
         assert_eq!(claims.encoded(), bytes);

@@ -11,7 +11,6 @@ use inclavared_attest::appraise::AppraisalError;
 use inclavared_attest::attester::AttesterError;
 use inclavared_attest::certificate::CertificateError;
 use inclavared_attest::evidence::EvidenceError;
-use inclavared_attest::named::NameError;
 use inclavared_attest::path::{Abort, ClientProofError, Fault, OpenRefusal, PathError, WireError};
 use inclavared_attest::policy::PolicyError;
 
@@ -58,6 +57,9 @@ pub enum Error {
     PathAge,
     #[error("no fresh quote over this leg")]
     Quote(#[source] Arc<QuoteError>),
+    /// Whoever asks for fresh quotes asks in vain.
+    #[error("no fresh quote over this leg: nothing here makes any")]
+    NeverQuotes,
     #[error("{0}")]
     Internal(String),
 
@@ -143,8 +145,6 @@ pub enum QuoteError {
     Attester(#[source] AttesterError),
     #[error("the attester's quote is not one over our claims")]
     Evidence(#[source] EvidenceError),
-    #[error("the authority's certificate names no key")]
-    Name(#[source] NameError),
 }
 
 impl Error {
@@ -169,7 +169,9 @@ impl Error {
             Self::Shutdown => Reason::Shutdown,
             Self::Idle(_) | Self::HalfClosed(_) | Self::WriteStall(_) => Reason::Idle,
             Self::PathAge => Reason::PathAge,
-            Self::Internal(_) | Self::Quote(_) => Reason::Internal,
+            Self::Internal(_) => Reason::Internal,
+            // What was asked for cannot be had here, whatever the reason.
+            Self::Quote(_) | Self::NeverQuotes => Reason::BindingLevel,
             Self::Unreachable { .. } => Reason::Unreachable,
         }
     }

@@ -8,7 +8,7 @@ use super::{
     AppraisalError, Appraise, Appraised, CodeIdentity, Collateral, CollateralBook, Platform, Root, TcbStatus,
     TrustRoots, snp,
 };
-use crate::evidence::{Endorsements, Evidence, SnpEndorsements};
+use crate::evidence::{Endorsements, Quoted, SnpEndorsements};
 use crate::tee::{EvidenceTag, Tee};
 use crate::{CollateralDigest, Reason, Timestamp};
 
@@ -36,7 +36,7 @@ impl Appraiser {
     /// Appraises with collateral that came with the evidence. It is believed no further than its signatures go.
     pub fn appraise_with(
         &self,
-        evidence: &Evidence,
+        evidence: &Quoted,
         collateral: &Collateral,
         now: Timestamp,
     ) -> Result<Appraised, AppraisalError> {
@@ -48,7 +48,7 @@ impl Appraiser {
     /// without is the book's, if it has one.
     pub fn learn(
         &self,
-        evidence: &Evidence,
+        evidence: &Quoted,
         endorsements: &SnpEndorsements,
         now: Timestamp,
     ) -> Result<(), AppraisalError> {
@@ -128,14 +128,14 @@ impl Appraiser {
 }
 
 impl Appraise for Appraiser {
-    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+    fn appraise(&self, evidence: &Quoted, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
         self.appraise_quote(evidence.tag(), evidence.quote(), now).map(Arc::new)
     }
 
     /// AMD's certificates alone: Intel's collateral comes from where its age can be told.
     fn learn_endorsements(
         &self,
-        evidence: &Evidence,
+        evidence: &Quoted,
         endorsements: &Endorsements,
         now: Timestamp,
     ) -> Result<(), AppraisalError> {

@@ -18,12 +18,12 @@ use super::{
     AppraisalError, Appraised, CodeIdentity, Collateral, CollateralId, Platform, Root, SgxIdentity, TcbStatus,
     TdxIdentity,
 };
-use crate::evidence::Evidence;
+use crate::evidence::Quoted;
 use crate::tee::{EvidenceTag, Tee};
 use crate::{Reason, Timestamp};
 
 /// Which collateral a piece of evidence needs. Nothing is verified yet: the peer may say what it likes.
-pub fn collateral_id(evidence: &Evidence) -> Result<CollateralId, AppraisalError> {
+pub fn collateral_id(evidence: &Quoted) -> Result<CollateralId, AppraisalError> {
     ParsedQuote::parse(evidence.tag(), evidence.quote()).map(|quote| quote.id)
 }
 
@@ -127,7 +127,7 @@ fn check_origin(root: Root, leaf: &[u8]) -> Result<(), AppraisalError> {
     let (_, certificate) =
         X509Certificate::from_der(leaf).map_err(|e| form("PCK certificate", "an X.509 certificate", e.to_string()))?;
     let issuer = certificate.issuer().to_string();
-    let simulated = issuer.contains(crate::sim::ORGANIZATION);
+    let simulated = issuer.contains(super::SIMULATED_ORGANIZATION);
     match (root, simulated) {
         (Root::Intel, true) => Err(AppraisalError::new(
             Reason::Simulated,

@@ -19,21 +19,22 @@ pub use collateral::{Collateral, CollateralId, Epoch};
 pub(crate) use dcap::ParsedQuote;
 pub use dcap::collateral_id;
 pub use dcap_qvl::config::PckCa;
+pub(crate) use roots::SIMULATED_ORGANIZATION;
 pub use roots::TrustRoots;
 pub use tcb::TcbStatus;
 pub(crate) use x509::{certificate_key, certificate_window, parse, pem_certificates};
 
-use crate::evidence::{Endorsements, Evidence};
+use crate::evidence::{Endorsements, Quoted};
 use crate::tee::Tee;
 use crate::{CollateralDigest, EvidenceDigest, Reason, Timestamp};
 
 /// Appraises evidence. Pure but for what it was built with; takes under a millisecond, so it runs on the blocking pool.
 pub trait Appraise: Send + Sync {
-    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError>;
+    fn appraise(&self, evidence: &Quoted, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError>;
 
-    /// What was accepted a short while ago and still holds, by its hash: it is neither read nor appraised anew. By default
-    /// nothing is remembered.
-    fn recall(&self, _evidence: &EvidenceDigest, _now: Timestamp) -> Option<(Evidence, Arc<Appraised>)> {
+    /// What was accepted a short while ago and still holds, by its hash: it is neither read nor appraised anew. What it may
+    /// be shown for is the caller's to ask of it. By default nothing is remembered.
+    fn recall(&self, _evidence: &EvidenceDigest, _now: Timestamp) -> Option<(Quoted, Arc<Appraised>)> {
         None
     }
 
@@ -41,7 +42,7 @@ pub trait Appraise: Send + Sync {
     /// evidence is appraised alike, whoever brought the certificates. By default nothing is taken.
     fn learn_endorsements(
         &self,
-        _evidence: &Evidence,
+        _evidence: &Quoted,
         _endorsements: &Endorsements,
         _now: Timestamp,
     ) -> Result<(), AppraisalError> {

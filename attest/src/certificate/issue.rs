@@ -98,7 +98,7 @@ fn make(
     if not_after <= now || not_after.0 > LAST_SECOND_OF_9999 {
         return Err(IssueError::Window { now, not_after });
     }
-    let claims = Claims::named(key.kid(), Some(hop), None, name);
+    let claims = Claims::named(key.kid(), Some(hop), name);
     let quote = match attester.tag() {
         EvidenceTag::Null => Vec::new(),
         _ => attester.quote(&UserData::of(&claims))?,

@@ -55,7 +55,7 @@ fn read(der: &[u8], now: Timestamp, rules: &Rules) -> Result<PeerCertificate, Ce
         .map(|value| Endorsements::decode(value).map_err(CertificateError::Endorsements))
         .transpose()?;
     if let Some(endorsements) = &endorsements
-        && evidence.as_ref().map(Evidence::tag) != Some(endorsements.tag())
+        && evidence.as_ref().map(|evidence| evidence.tag()) != Some(endorsements.tag())
     {
         return Err(CertificateError::EndorsementsKind);
     }

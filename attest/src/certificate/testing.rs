@@ -51,7 +51,7 @@ pub(super) fn hop() -> HopClaims {
 }
 
 pub(super) fn evidence(key: &HopKey) -> Evidence {
-    let claims = Claims::new(key.kid(), Some(hop()), None);
+    let claims = Claims::new(key.kid(), Some(hop()));
     let quote = testing::sgx_v3(UserData::of(&claims).as_bytes());
     Evidence::new(EvidenceTag::IntelQuote, quote, claims).unwrap()
 }

@@ -1,4 +1,4 @@
-//! The claims that a quote covers: a CBOR map of text to byte strings, kept as it was received.
+//! The claims of a key: those of a certificate's evidence, kept as they were received.
 
 use super::EvidenceError;
 use super::reader::Reader;
@@ -12,6 +12,7 @@ pub struct Claims {
     encoded: Vec<u8>,
     key: KeyId,
     hop: Option<HopClaims>,
+    /// Invariant: `None` where `hop` is there.
     nonce: Option<Digest>,
     name: Option<Vec<u8>>,
     unknown: Vec<(String, Vec<u8>)>,
@@ -30,55 +31,43 @@ pub struct HopClaims {
 
 impl Claims {
     /// The claims of this process, encoded here once. `pubkey-hash` stands first, as rats-tls writes it.
-    pub fn new(key: KeyId, hop: Option<HopClaims>, nonce: Option<Digest>) -> Self {
-        Self::named(key, hop, nonce, None)
+    pub fn new(key: KeyId, hop: Option<HopClaims>) -> Self {
+        Self::named(key, hop, None)
     }
 
     /// [`new`](Self::new), with what an authority says of the key ([`NamingKey::name`](crate::named::NamingKey::name)).
-    pub fn named(key: KeyId, hop: Option<HopClaims>, nonce: Option<Digest>, name: Option<Vec<u8>>) -> Self {
-        let entries = [hop.is_some(), nonce.is_some(), name.is_some()].map(usize::from);
-        let entries = 1 + entries.iter().sum::<usize>();
+    pub fn named(key: KeyId, hop: Option<HopClaims>, name: Option<Vec<u8>>) -> Self {
+        let entries = 1 + usize::from(hop.is_some()) + usize::from(name.is_some());
         let key_hash = Writer::default().array(2).uint(SHA_256).bytes(key.as_bytes()).finish();
         let mut writer = Writer::default().map(entries).text(PUBKEY_HASH).bytes(&key_hash);
         if let Some(hop) = &hop {
             writer = writer.text(INCLAVARED).bytes(&hop.encode());
         }
-        if let Some(nonce) = &nonce {
-            writer = writer.text(NONCE).bytes(nonce.as_bytes());
-        }
         if let Some(name) = &name {
             writer = writer.text(NAME).bytes(name);
         }
-        Self { encoded: writer.finish(), key, hop, nonce, name, unknown: Vec::new() }
+        Self { encoded: writer.finish(), key, hop, nonce: None, name, unknown: Vec::new() }
     }
 
-    /// Reads claims and keeps them as they are. Any order; no entry twice.
-    pub fn decode(encoded: &[u8]) -> Result<Self, EvidenceError> {
-        let mut reader = Reader::new(encoded, "the map of claims");
-        let entries = reader.map()?;
-        if entries > MAX_CLAIMS as u64 {
-            return Err(EvidenceError::TooManyClaims { max: MAX_CLAIMS });
-        }
+    /// From the entries of a map that says nothing of legs, which is kept as it is.
+    pub(super) fn read(encoded: &[u8], entries: &[(&str, &[u8])]) -> Result<Self, EvidenceError> {
         let (mut key, mut hop, mut nonce, mut named) = (None, None, None, None);
         let mut unknown = Vec::new();
-        let mut seen = Vec::new();
-        for _ in 0..entries {
-            let name = reader.text()?;
-            if seen.contains(&name) {
-                return Err(EvidenceError::DuplicateClaim(name.to_owned()));
-            }
-            seen.push(name);
-            let value = reader.bytes()?;
+        let mut has_nonce = false;
+        for &(name, value) in entries {
+            has_nonce |= name == NONCE;
             match name {
                 PUBKEY_HASH => key = Some(decode_key_hash(value)?),
                 INCLAVARED => hop = Some(HopClaims::decode(value)?),
-                // Another attester's nonce may be of any length; ours is a digest.
+                // Another attester's nonce may be of any length; rats-tls' is a digest.
                 NONCE if value.len() == 32 => nonce = Digest::from_slice(value),
                 NAME => named = Some(value.to_vec()),
                 _ => unknown.push((name.to_owned(), value.to_vec())),
             }
         }
-        reader.end()?;
+        if has_nonce && hop.is_some() {
+            return Err(EvidenceError::NonceOfAHop);
+        }
         let key = key.ok_or(EvidenceError::MissingClaim(PUBKEY_HASH))?;
         Ok(Self { encoded: encoded.to_vec(), key, hop, nonce, name: named, unknown })
     }
@@ -97,6 +86,7 @@ impl Claims {
         self.hop.as_ref()
     }
 
+    /// Of a peer that does not speak this protocol: rats-tls writes one. A hop's evidence has none.
     pub fn nonce(&self) -> Option<Digest> {
         self.nonce
     }
@@ -175,14 +165,14 @@ fn decode_key_hash(bytes: &[u8]) -> Result<KeyId, EvidenceError> {
     Ok(KeyId(hash))
 }
 
-fn expect_key(reader: &mut Reader<'_>, expected: u64) -> Result<(), EvidenceError> {
+pub(super) fn expect_key(reader: &mut Reader<'_>, expected: u64) -> Result<(), EvidenceError> {
     match reader.uint()? {
         found if found == expected => Ok(()),
         found => Err(EvidenceError::HopKeyOrder { expected, found }),
     }
 }
 
-fn digest(bytes: &[u8], claim: &'static str) -> Result<Digest, EvidenceError> {
+pub(super) fn digest(bytes: &[u8], claim: &'static str) -> Result<Digest, EvidenceError> {
     Digest::from_slice(bytes).ok_or(EvidenceError::ClaimLength { claim, expected: 32, found: bytes.len() })
 }
 
@@ -202,9 +192,6 @@ const INCLAVARED: &str = "inclavared";
 const NONCE: &str = "nonce";
 const NAME: &str = "inclavared-name";
 const SHA_256: u64 = 1;
-
-/// Peers write two or three; rats-tls lets an application add its own.
-const MAX_CLAIMS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -231,17 +218,17 @@ mod tests {
     #[test]
     fn round_trips() {
         for hop in [None, Some(hop())] {
-            for nonce in [None, Some(Digest::of(b"nonce"))] {
-                let claims = Claims::new(key(), hop.clone(), nonce);
+            for name in [None, Some(b"name".to_vec())] {
+                let claims = Claims::named(key(), hop.clone(), name.clone());
                 assert_eq!(Claims::decode(claims.encoded()).unwrap(), claims);
-                assert_eq!((claims.hop(), claims.nonce(), claims.key()), (hop.as_ref(), nonce, key()));
+                assert_eq!((claims.hop(), claims.name(), claims.key()), (hop.as_ref(), name.as_deref(), key()));
             }
         }
     }
 
     #[test]
     fn starts_as_rats_tls_does() {
-        let encoded = Claims::new(key(), None, None);
+        let encoded = Claims::new(key(), None);
         // A map of one: "pubkey-hash" => bstr of [1, bstr of 32].
         assert!(hex::encode(encoded.encoded()).starts_with("a16b7075626b65792d6861736858248201"));
         assert!(hex::encode(encoded.encoded()).contains("82015820"));
@@ -267,6 +254,23 @@ mod tests {
         let claims = Claims::decode(&encoded.finish()).unwrap();
         assert_eq!(claims.nonce(), None);
         assert_eq!(claims.unknown(), [("nonce".to_owned(), b"short".to_vec())]);
+    }
+
+    /// Whatever its length and its place: a hop's evidence that says when it was asked for is none of a certificate.
+    #[test]
+    fn a_hop_has_no_nonce() {
+        let hop = hop().encode();
+        for nonce in [&[7; 32][..], b"short", b""] {
+            let entries = [(PUBKEY_HASH, key_hash()), (INCLAVARED, hop.clone()), (NONCE, nonce.to_vec())];
+            for first in 0..3 {
+                let written = (0..3).fold(Writer::default().map(3), |writer, i| {
+                    let (name, value) = &entries[(first + i) % 3];
+                    writer.text(name).bytes(value)
+                });
+                let error = Claims::decode(&written.finish()).unwrap_err();
+                assert_eq!((&error, error.reason()), (&EvidenceError::NonceOfAHop, crate::Reason::EvidenceForm));
+            }
+        }
     }
 
     #[test]
@@ -304,7 +308,7 @@ mod tests {
 
     #[test]
     fn refuses_indefinite_lengths_and_trailing_bytes() {
-        let claims = Claims::new(key(), Some(hop()), None);
+        let claims = Claims::new(key(), Some(hop()));
         let longer = [claims.encoded(), &[0]].concat();
         let what = "the map of claims";
         assert_eq!(Claims::decode(&longer), Err(EvidenceError::TrailingBytes { what, count: 1 }));
@@ -323,7 +327,7 @@ mod tests {
 
     #[test]
     fn reads_the_own_claim_strictly() {
-        let decode = |hop: HopClaims| Claims::decode(Claims::new(key(), Some(hop), None).encoded());
+        let decode = |hop: HopClaims| Claims::decode(Claims::new(key(), Some(hop)).encoded());
         assert_eq!(decode(HopClaims { version: 2, ..hop() }), Err(EvidenceError::HopVersion { version: 2 }));
         let role = "r".repeat(65);
         let expected = Err(EvidenceError::Role { size: 65, max: 64 });

@@ -30,9 +30,19 @@ pub enum EvidenceError {
     ClaimLength { claim: &'static str, expected: usize, found: usize },
     #[error("`pubkey-hash` by hash algorithm {id} ({name}); only SHA-256 (1) is accepted")]
     HashAlgorithm { id: u64, name: &'static str },
+    #[error("claims of a fresh quote over legs, which is no evidence of a key")]
+    NotOfAKey,
+    #[error("claims of a key where those of a fresh quote over legs belong")]
+    NotOverLegs,
+    #[error("the claim `inclavared-fresh` has `{0}` beside it; it stands alone")]
+    FreshNotAlone(String),
+    #[error("the claims `inclavared` and `nonce` stand in one set")]
+    NonceOfAHop,
+    #[error("the claim `inclavared-fresh` has version {version}; this is version 1")]
+    FreshVersion { version: u64 },
     #[error("the claim `inclavared` has version {version}; this is version 1")]
     HopVersion { version: u64 },
-    #[error("the claim `inclavared`: key {found} where key {expected} belongs")]
+    #[error("a claim of ours: key {found} where key {expected} belongs")]
     HopKeyOrder { expected: u64, found: u64 },
     #[error("a chain role of {size} bytes, or with control characters: {max} bytes of text at most")]
     Role { size: usize, max: usize },
@@ -46,13 +56,16 @@ pub enum EvidenceError {
     UserDataTail,
     #[error("evidence of the null attester with a quote of {size} bytes in it")]
     NullWithQuote { size: usize },
+    #[error("claims over legs of the null attester, which has no fresh quote")]
+    NullOverLegs,
 }
 
 impl EvidenceError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::UserData { .. } | Self::UserDataTail => Reason::Binding,
-            Self::HopVersion { .. } => Reason::Version,
+            Self::HopVersion { .. } | Self::FreshVersion { .. } => Reason::Version,
+            Self::NullOverLegs => Reason::Null,
             Self::Quote(error) => error.reason(),
             _ => Reason::EvidenceForm,
         }

@@ -3,122 +3,109 @@
 mod claims;
 mod endorsements;
 mod error;
+mod fresh;
+mod quoted;
 mod reader;
+mod statement;
 mod user_data;
 mod writer;
 
 pub use claims::{Claims, HopClaims};
 pub use endorsements::{Endorsements, IntelEndorsements, SnpEndorsements};
 pub use error::EvidenceError;
+pub use fresh::FreshClaims;
+pub use quoted::Quoted;
 pub use user_data::UserData;
 
 pub use crate::tee::{EvidenceTag, Tee};
 
-use std::ops::Range;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use reader::Reader;
-use writer::Writer;
+use statement::Statement;
 
-use crate::quote::Layout;
-use crate::{Digest, EvidenceDigest, quote};
-
-/// One piece of evidence: what a certificate's evidence extension holds. Clones share it: every stream of a path keeps
-/// the evidence of every hop.
+/// Evidence of a key: what a certificate's evidence extension holds, and nothing else is one. Clones share it: every
+/// stream of a path keeps the evidence of every hop.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Evidence(Arc<Parts>);
-
-#[derive(PartialEq, Eq, Debug)]
-struct Parts {
-    tag: EvidenceTag,
-    claims: Claims,
-    /// Of `blob`.
-    digest: EvidenceDigest,
-    /// Invariant: `quote` lies in it.
-    blob: Box<[u8]>,
-    quote: Range<usize>,
+pub struct Evidence {
+    quoted: Quoted,
+    claims: Arc<Claims>,
 }
 
 impl Evidence {
-    /// In bytes, as it travels. A quote is about 5 KiB; padding is not allowed.
-    pub const MAX_LEN: usize = 16 * 1024;
+    /// In bytes, as it travels.
+    pub const MAX_LEN: usize = Quoted::MAX_LEN;
 
     /// Builds what is to be published. The quote is cut to its parsed length, and what comes out is checked as a peer
     /// would check it. For [`EvidenceTag::Null`] the quote is empty.
     pub fn new(tag: EvidenceTag, quote: Vec<u8>, claims: Claims) -> Result<Self, EvidenceError> {
-        let quote = match tag {
-            EvidenceTag::Null => &quote,
-            _ => quote::cut(tag, &quote)?,
-        };
-        let blob = Writer::default().tag(tag.number()).array(2).bytes(quote).bytes(claims.encoded()).finish();
-        Self::decode(&blob)
+        Quoted::new(tag, &quote, claims.encoded())?.into_evidence()
     }
 
-    /// Reads evidence strictly, and keeps it as it is. The quote's user data are checked against the claims: nothing
-    /// else ties the two together.
+    /// Reads evidence strictly, and keeps it as it is. A fresh quote is refused.
     pub fn decode(blob: &[u8]) -> Result<Self, EvidenceError> {
-        if blob.len() > Self::MAX_LEN {
-            return Err(EvidenceError::TooLarge { what: "evidence", size: blob.len(), max: Self::MAX_LEN });
-        }
-        let mut reader = Reader::new(blob, "evidence");
-        let tag = error::tag_of(reader.tag()?)?;
-        reader.array(2)?;
-        let quote = reader.bytes()?;
-        let claims = reader.bytes()?;
-        reader.end()?;
-        let claims = Claims::decode(claims)?;
-        match tag {
-            EvidenceTag::Null if quote.is_empty() => (),
-            EvidenceTag::Null => return Err(EvidenceError::NullWithQuote { size: quote.len() }),
-            _ => check_quote(tag, quote, &claims)?,
-        }
-        let start = quote.as_ptr() as usize - blob.as_ptr() as usize;
-        let quote = start..start + quote.len();
-        Ok(Self(Arc::new(Parts { tag, claims, digest: EvidenceDigest::of(blob), blob: blob.into(), quote })))
-    }
-
-    /// Which TEE made the quote, as its header says.
-    pub fn tee(&self) -> Tee {
-        // The quote was read when this was decoded.
-        quote::tee(self.tag(), self.quote()).unwrap_or(Tee::None)
-    }
-
-    pub fn tag(&self) -> EvidenceTag {
-        self.0.tag
-    }
-
-    /// The quote, cut to its own length. Empty for [`EvidenceTag::Null`].
-    pub fn quote(&self) -> &[u8] {
-        &self.0.blob[self.0.quote.clone()]
+        Quoted::decode(blob)?.into_evidence()
     }
 
     pub fn claims(&self) -> &Claims {
-        &self.0.claims
-    }
-
-    /// The extension's value exactly as it was received.
-    pub fn blob(&self) -> &[u8] {
-        &self.0.blob
-    }
-
-    pub fn digest(&self) -> EvidenceDigest {
-        self.0.digest
+        &self.claims
     }
 }
 
-fn check_quote(tag: EvidenceTag, bytes: &[u8], claims: &Claims) -> Result<(), EvidenceError> {
-    let layout = Layout::read(tag, bytes)?;
-    if layout.len != bytes.len() {
-        return Err(EvidenceError::TrailingBytes { what: "the quote", count: bytes.len() - layout.len });
+/// A fresh quote with what it covers. It is no certificate's evidence: only [`Evidence`] is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FreshEvidence {
+    quoted: Quoted,
+    claims: FreshClaims,
+}
+
+impl FreshEvidence {
+    /// Builds what is to be shown; it is checked as a peer would check it.
+    pub fn new(tag: EvidenceTag, quote: Vec<u8>, claims: FreshClaims) -> Result<Self, EvidenceError> {
+        Quoted::new(tag, &quote, &claims.encode())?.into_fresh()
     }
-    let found = quote::user_data(tag, bytes)?;
-    if found == *UserData::of(claims).as_bytes() {
-        return Ok(());
+
+    /// Reads a fresh quote. Evidence of a key is refused.
+    pub fn decode(blob: &[u8]) -> Result<Self, EvidenceError> {
+        Quoted::decode(blob)?.into_fresh()
     }
-    let expected = Digest::of(claims.encoded());
-    match Digest::from_slice(&found[..32]) {
-        Some(found) if found != expected => Err(EvidenceError::UserData { expected, found }),
-        _ => Err(EvidenceError::UserDataTail),
+
+    pub fn claims(&self) -> &FreshClaims {
+        &self.claims
+    }
+}
+
+impl Deref for FreshEvidence {
+    type Target = Quoted;
+
+    fn deref(&self) -> &Quoted {
+        &self.quoted
+    }
+}
+
+impl Deref for Evidence {
+    type Target = Quoted;
+
+    fn deref(&self) -> &Quoted {
+        &self.quoted
+    }
+}
+
+impl Quoted {
+    /// As the evidence of a key, if it is that.
+    pub fn into_evidence(self) -> Result<Evidence, EvidenceError> {
+        match self.statement() {
+            Statement::Key(claims) => Ok(Evidence { claims: Arc::clone(claims), quoted: self }),
+            Statement::Legs(_) => Err(EvidenceError::NotOfAKey),
+        }
+    }
+
+    /// As a fresh quote, if it is one.
+    pub fn into_fresh(self) -> Result<FreshEvidence, EvidenceError> {
+        match *self.statement() {
+            Statement::Legs(claims) => Ok(FreshEvidence { quoted: self, claims }),
+            Statement::Key(_) => Err(EvidenceError::NotOverLegs),
+        }
     }
 }
 
@@ -126,12 +113,13 @@ fn check_quote(tag: EvidenceTag, bytes: &[u8], claims: &Claims) -> Result<(), Ev
 mod tests {
     use proptest::prelude::*;
 
+    use super::writer::Writer;
     use super::*;
     use crate::quote::testing;
-    use crate::{KeyId, Reason};
+    use crate::{Digest, EvidenceDigest, KeyId, Reason};
 
     fn claims() -> Claims {
-        Claims::new(KeyId::of(b"key"), None, Some(Digest::of(b"nonce")))
+        Claims::new(KeyId::of(b"key"), None)
     }
 
     fn quote_over(claims: &Claims) -> Vec<u8> {
@@ -213,7 +201,7 @@ mod tests {
 
     #[test]
     fn binds_the_quote_to_the_claims() {
-        let other = Claims::new(KeyId::of(b"another key"), None, None);
+        let other = Claims::new(KeyId::of(b"another key"), None);
         let error = Evidence::decode(&encode(60000, &quote_over(&claims()), other.encoded())).unwrap_err();
         let expected = Digest::of(other.encoded());
         assert_eq!(error, EvidenceError::UserData { expected, found: Digest::of(claims().encoded()) });
@@ -242,6 +230,7 @@ mod tests {
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Evidence::decode(&bytes);
+            let _ = FreshEvidence::decode(&bytes);
             let _ = Claims::decode(&bytes);
             let _ = Endorsements::decode(&bytes);
         }

@@ -2,7 +2,7 @@
 
 use crate::appraise::{ParsedQuote, amd_root, parse, pem_certificates};
 use crate::certificate::{self, EvidenceForm};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, EvidenceError, FreshEvidence, Quoted};
 use crate::quote::{Layout, QuoteError};
 use crate::tee::{EvidenceTag, Tee};
 use crate::{Reason, Timestamp};
@@ -12,6 +12,7 @@ use crate::{Reason, Timestamp};
 pub enum Input {
     Quote(QuoteInput),
     Certificate(CertificateInput),
+    Evidence(EvidenceInput),
 }
 
 /// A quote or report without claims.
@@ -36,6 +37,10 @@ pub struct CertificateInput {
     pub further: usize,
 }
 
+/// Evidence as it travels: a quote with the claims that it covers, of a key or over legs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EvidenceInput(pub(super) Quoted);
+
 /// A file that is no evidence.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum InputError {
@@ -43,10 +48,12 @@ pub enum InputError {
     TooLarge { size: usize, max: usize },
     #[error("an empty file")]
     Empty,
-    #[error("neither a quote, nor a report, nor a certificate (raw, in hexadecimal, DER or PEM)")]
+    #[error("neither a quote, nor a report, nor evidence, nor a certificate (raw, in hexadecimal, DER or PEM)")]
     Unknown,
     #[error("it begins like a quote, and is none")]
     Quote(#[source] QuoteError),
+    #[error("it begins like evidence, and is none")]
+    Evidence(#[source] EvidenceError),
     #[error("it begins like a certificate, and is none: {0}")]
     Certificate(String),
     #[error("collateral: {0}")]
@@ -57,7 +64,8 @@ impl Input {
     /// In bytes. Quotes come padded, and in hexadecimal; none is near this.
     pub const MAX_LEN: usize = 1024 * 1024;
 
-    /// Raw or in hexadecimal: an SGX quote v3, a TDX quote v4 or v5, an SEV-SNP report; in DER or PEM: a certificate.
+    /// Raw or in hexadecimal: an SGX quote v3, a TDX quote v4 or v5, an SEV-SNP report, evidence with its CBOR tag; in DER
+    /// or PEM: a certificate.
     pub fn read(bytes: &[u8]) -> Result<Self, InputError> {
         if bytes.len() > Self::MAX_LEN {
             return Err(InputError::TooLarge { size: bytes.len(), max: Self::MAX_LEN });
@@ -83,6 +91,9 @@ impl Input {
                 let evidence = Evidence::decode(&tagged?).ok()?;
                 amd_root(evidence.tag(), evidence.quote()).map(|_| evidence.quote().to_vec())
             }
+            Self::Evidence(EvidenceInput(quoted)) => {
+                amd_root(quoted.tag(), quoted.quote()).map(|_| quoted.quote().to_vec())
+            }
         }
     }
 
@@ -104,6 +115,9 @@ impl Input {
     fn raw(bytes: &[u8]) -> Result<Self, InputError> {
         let Some(head) = bytes.first_chunk::<4>() else { return Err(InputError::Unknown) };
         match *head {
+            [0xd9, 0xea, 0x60, _] | [0xd9, 0xed, 0xe4 | 0xe5, _] | [0xda, 0x00, 0x1a, 0x75] => {
+                Quoted::decode(bytes).map(|quoted| Self::Evidence(EvidenceInput(quoted))).map_err(InputError::Evidence)
+            }
             [0x30, 0x82 | 0x83, ..] => Self::certificate(bytes.to_vec(), 0),
             // An SNP report has its version in 32 bits; a quote of Intel's has the kind of its key behind 16.
             [2..=5, 0, 0, 0] => QuoteInput::read(EvidenceTag::SevSnp, bytes).map(Self::Quote),
@@ -124,6 +138,20 @@ impl QuoteInput {
 
     pub(super) fn form(&self) -> &'static str {
         if self.tag == EvidenceTag::SevSnp { "report" } else { "quote" }
+    }
+}
+
+impl EvidenceInput {
+    pub(super) fn form(&self) -> &'static str {
+        if self.fresh().is_some() { "fresh-quote" } else { "evidence" }
+    }
+
+    pub(super) fn of_a_key(&self) -> Option<Evidence> {
+        self.0.clone().into_evidence().ok()
+    }
+
+    pub(super) fn fresh(&self) -> Option<FreshEvidence> {
+        self.0.clone().into_fresh().ok()
     }
 }
 

@@ -5,11 +5,11 @@ use dcap_qvl::quote::{AuthData, EnclaveReport, Quote, Report, TDReport10};
 use serde_json::{Map, Value, json};
 use x509_parser::prelude::X509Certificate;
 
-use super::{CertificateInput, Input, QuoteInput};
+use super::{CertificateInput, EvidenceInput, Input, QuoteInput};
 use crate::appraise::snp::SnpReport;
 use crate::appraise::{ParsedQuote, amd_root, parse};
 use crate::certificate::{EvidenceForm, locate_evidence, parse_interoperable, parse_legacy};
-use crate::evidence::{Claims, Endorsements, Evidence, UserData};
+use crate::evidence::{Claims, Endorsements, FreshClaims, Quoted, UserData};
 use crate::quote;
 use crate::tee::EvidenceTag;
 use crate::{Digest, KeyId, Timestamp};
@@ -19,6 +19,7 @@ pub fn inspect(input: &Input) -> Value {
     match input {
         Input::Quote(input) => bare(input),
         Input::Certificate(input) => certificate(input),
+        Input::Evidence(input) => evidence(input),
     }
 }
 
@@ -53,8 +54,8 @@ fn certificate(input: &CertificateInput) -> Value {
     let spki = parsed.public_key().raw;
     match (form, found) {
         (EvidenceForm::LegacyCertificate, Some(padded)) => legacy(&padded, &parsed, &mut shown),
-        (_, Some(blob)) => match Evidence::decode(&blob) {
-            Ok(evidence) => tagged(&evidence, spki, &mut shown),
+        (_, Some(blob)) => match Quoted::decode(&blob) {
+            Ok(quoted) => tagged(&quoted, Some(KeyId::of(spki)), &mut shown),
             Err(error) => shown["evidence_error"] = json!(chain_of(&error)),
         },
         (_, None) => {}
@@ -62,28 +63,57 @@ fn certificate(input: &CertificateInput) -> Value {
     shown
 }
 
-fn tagged(evidence: &Evidence, spki: &[u8], shown: &mut Value) {
-    let kid = KeyId::of(spki);
+fn evidence(input: &EvidenceInput) -> Value {
+    let mut shown = json!({ "form": input.form() });
+    tagged(&input.0, None, &mut shown);
+    shown
+}
+
+/// `kid` is the key of the certificate that it stands in, if it stands in one.
+fn tagged(quoted: &Quoted, kid: Option<KeyId>, shown: &mut Value) {
+    let fresh = quoted.clone().into_fresh().ok();
     shown["evidence"] = json!({
-        "tag": evidence.tag().number(),
-        "tee": evidence.tee(),
-        "simulated": evidence.tag() == EvidenceTag::Simulated,
-        "digest": evidence.digest(),
-        "bytes": evidence.blob().len(),
+        "tag": quoted.tag().number(),
+        "tee": quoted.tee(),
+        "simulated": quoted.tag() == EvidenceTag::Simulated,
+        "digest": quoted.digest(),
+        "bytes": quoted.blob().len(),
+        // What it may be shown for: a fresh quote is no certificate's evidence.
+        "of": if fresh.is_some() { "legs" } else { "a key" },
     });
-    shown["claims"] = claims_json(evidence.claims());
-    let expected = UserData::of(evidence.claims());
-    let user_data = quote::user_data(evidence.tag(), evidence.quote()).ok();
+    let user_data = quote::user_data(quoted.tag(), quoted.quote()).ok();
+    let (claims, expected, claimed) = match (fresh, quoted.clone().into_evidence()) {
+        (None, Ok(evidence)) => {
+            let claims = evidence.claims();
+            (claims_json(claims), Some(UserData::of(claims)), Some(claims.key()))
+        }
+        (Some(fresh), _) => (fresh_json(fresh.claims()), Some(UserData::of_fresh(fresh.claims())), None),
+        (None, Err(error)) => (json!({ "error": chain_of(&error) }), None, None),
+    };
+    let covered = user_data.is_some() && user_data.as_ref() == expected.as_ref().map(UserData::as_bytes);
+    shown["claims"] = claims;
     shown["binding"] = json!({
         "key": kid,
-        "claimed_key": evidence.claims().key(),
+        "claimed_key": claimed,
         "user_data": user_data.map(hex::encode),
-        "expected": hex::encode(expected.as_bytes()),
-        "holds": user_data == Some(*expected.as_bytes()) && evidence.claims().key() == kid,
+        "expected": expected.map(|expected| hex::encode(expected.as_bytes())),
+        "holds": covered && kid.is_none_or(|kid| claimed == Some(kid)),
     });
-    if evidence.tag() != EvidenceTag::Null {
-        shown["quote"] = quote_json(evidence.tag(), evidence.quote());
+    if quoted.tag() != EvidenceTag::Null {
+        shown["quote"] = quote_json(quoted.tag(), quoted.quote());
     }
+}
+
+/// The claims of a fresh quote.
+pub(super) fn fresh_json(claims: &FreshClaims) -> Value {
+    json!({
+        "inclavared-fresh": {
+            "config_digest": claims.config_digest,
+            "not_after": claims.not_after.to_string(),
+            "root": claims.root,
+            "iat_ms": claims.iat_ms,
+        },
+    })
 }
 
 fn legacy(padded: &[u8], parsed: &X509Certificate<'_>, shown: &mut Value) {

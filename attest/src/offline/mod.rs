@@ -9,7 +9,8 @@
 //! {
 //!   "ok": true,                       // exactly if `outcome` is "accepted"
 //!   "outcome": "accepted",            // or "refused", "could-not-try"
-//!   "form": "quote",                  // "report", "interoperable-certificate", "cmw-certificate", "legacy-certificate"
+//!   "form": "quote",                  // "report", "interoperable-certificate", "cmw-certificate", "legacy-certificate",
+//!                                     // "evidence", "fresh-quote"
 //!   "at": "2025-02-10T00:00:00Z",     // the time for which this holds
 //!   "policy": "genuine-only",
 //!   "tee": "tdx",                     // "sgx", "sev-snp", "none"; from here on null where it is not known
@@ -25,6 +26,7 @@
 //!   "expires": "2025-03-01T00:00:00Z",
 //!   "reference_values": "not-compared",  // or "compared"; null if it did not come to that
 //!   "claims": {"pubkey-hash": "...", "nonce": "...", "inclavared": {...}, "unknown": {"name": "hex"}},  // null: a bare quote
+//!                                     // of a fresh quote: {"inclavared-fresh": {...}}
 //!   "binding": {"user_data": "...", "expected": "...", "holds": true, "key": "..."},  // bare quote: user_data alone
 //!   "padding": 0,                     // bytes behind the quote that were cut off
 //!   "reasons": ["..."],               // what a reader should know, accepted or not
@@ -42,7 +44,7 @@ mod inspect;
 mod verdict;
 
 pub use collateral::OfflineCollateral;
-pub use input::{CertificateInput, Input, InputError, QuoteInput};
+pub use input::{CertificateInput, EvidenceInput, Input, InputError, QuoteInput};
 pub use inspect::inspect;
 pub use verdict::{OfflineVerdict, Outcome, VerdictError, appraise};
 

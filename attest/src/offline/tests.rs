@@ -13,13 +13,14 @@ use crate::appraise::snp::{SigningKey, SnpProduct};
 use crate::appraise::tests::real::{samples, vectors};
 use crate::appraise::{Root, TcbStatus, TrustRoots};
 use crate::attester::{Attester, AttesterError};
+use crate::certificate::testing::with;
 use crate::certificate::{issue, issue_with_endorsements};
-use crate::evidence::{Endorsements, HopClaims, UserData};
+use crate::evidence::{Endorsements, FreshClaims, FreshEvidence, HopClaims, UserData};
 use crate::hop_key::HopKey;
 use crate::policy::Policy;
 use crate::sim::{SimAttester, SimPlatform, SimSpec};
 use crate::tee::{EvidenceTag, Tee};
-use crate::{ConfigDigest, PolicyDigest, Reason, Timestamp};
+use crate::{ConfigDigest, Digest, PolicyDigest, Reason, Timestamp};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 
@@ -131,6 +132,58 @@ fn a_simulated_quote_and_certificate() {
     damaged[200] ^= 1;
     let verdict = appraise(&Input::read(&damaged).unwrap(), &collateral, &roots, &allowing_simulated(), false, NOW);
     assert_eq!(error(&verdict), (Outcome::Refused, "quote-signature"));
+}
+
+#[test]
+fn evidence_as_it_travels_and_a_fresh_quote_is_shown_as_one() {
+    let platform = Arc::new(SimPlatform::generate(NOW).unwrap());
+    let attester = SimAttester::new(&platform, SimSpec::sgx("a")).unwrap();
+    let roots = TrustRoots::vendors().with_simulated(platform.root_der());
+    let mut collateral = OfflineCollateral::new();
+    collateral.add(&platform.collateral(Tee::Sgx).unwrap().to_json()).unwrap();
+    let judge = |file: &[u8], at| {
+        let input = Input::read(file).unwrap();
+        (appraise(&input, &collateral, &roots, &allowing_simulated(), false, at), inspect(&input))
+    };
+
+    let key = HopKey::generate().unwrap();
+    let certificate = issue(&key, &attester, hop(), NOW).unwrap();
+    let (verdict, shown) = judge(certificate.evidence().blob(), NOW);
+    assert!(verdict.ok && verdict.form == "evidence", "{verdict:?}");
+    assert_eq!(verdict.claims.unwrap()["pubkey-hash"], json!(key.kid()));
+    assert_eq!((&shown["evidence"]["of"], &shown["binding"]["holds"]), (&json!("a key"), &json!(true)));
+
+    let claims = FreshClaims {
+        config_digest: hop().config_digest,
+        not_after: hop().not_after,
+        root: Digest::of(b"legs"),
+        iat_ms: NOW.0 * 1000,
+    };
+    let quote = attester.quote(&UserData::of_fresh(&claims)).unwrap();
+    let fresh = FreshEvidence::new(attester.tag(), quote, claims).unwrap();
+    for file in [fresh.blob().to_vec(), hex::encode(fresh.blob()).into_bytes()] {
+        let (verdict, shown) = judge(&file, NOW);
+        assert!(verdict.ok && verdict.form == "fresh-quote", "{verdict:?}");
+        assert!(verdict.reasons.iter().any(|reason| reason.contains("no certificate's evidence")), "{verdict:?}");
+        assert_eq!(verdict.binding.unwrap()["key"], Value::Null);
+        assert_eq!(verdict.claims.unwrap()["inclavared-fresh"]["root"], json!(claims.root));
+        assert_eq!((&shown["evidence"]["of"], &shown["claims"]["pubkey-hash"]), (&json!("legs"), &Value::Null));
+    }
+    let (verdict, _) = judge(fresh.blob(), hop().not_after.plus(Duration::from_secs(1)));
+    assert_eq!(error(&verdict), (Outcome::Refused, "expired"));
+
+    // In a certificate it is refused, and shown for what it is.
+    let params = with(&[(&[2, 23, 133, 5, 4, 9], fresh.blob())]);
+    let der = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().to_vec();
+    let (verdict, shown) = judge(&der, crate::certificate::testing::NOW);
+    assert_eq!(error(&verdict), (Outcome::Refused, "evidence-form"));
+    assert!(verdict.error.unwrap().message.contains("fresh quote over legs"));
+    assert_eq!((&shown["evidence"]["of"], &shown["binding"]["holds"]), (&json!("legs"), &json!(false)));
+    assert!(shown["form_error"].as_str().unwrap().contains("fresh quote over legs"), "{shown:#}");
+
+    let mut junk = fresh.blob().to_vec();
+    junk.push(0);
+    assert!(matches!(Input::read(&junk), Err(InputError::Evidence(_))));
 }
 
 /// Makes reports of the tests' own AMD.
@@ -265,7 +318,7 @@ fn a_legacy_certificate_of_enclave_tls() {
     let rsa = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_3072).unwrap();
     let version_4 = |hashed: &[u8]| {
         let mut user_data = [0; 64];
-        user_data[..32].copy_from_slice(crate::Digest::of(hashed).as_bytes());
+        user_data[..32].copy_from_slice(Digest::of(hashed).as_bytes());
         let der = with(&[(QUOTE, &attester.quote_over(&user_data).unwrap())]).self_signed(&rsa).unwrap().der().to_vec();
         let (_, certificate) = X509Certificate::from_der(&der).unwrap();
         let mut tbs = certificate.tbs_certificate.as_ref().to_vec();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::input::tag_of_intels;
-use super::inspect::claims_json;
-use super::{CertificateInput, Input, OfflineCollateral, QuoteInput};
+use super::inspect::{claims_json, fresh_json};
+use super::{CertificateInput, EvidenceInput, Input, OfflineCollateral, QuoteInput};
 use crate::appraise::snp::{self, Crl};
 use crate::appraise::{
     AppraisalError, Appraised, Appraiser, CodeIdentity, CollateralBook, ParsedQuote, Platform, Root, TcbStatus,
@@ -82,12 +82,14 @@ pub fn appraise(
     let form = match input {
         Input::Quote(input) => json!(input.form()),
         Input::Certificate(input) => json!(input.form()),
+        Input::Evidence(input) => json!(input.form()),
     };
     let mut verdict = OfflineVerdict::unknown(form, &policy, at);
     let judge = Judge { collateral, roots, policy: &policy, at };
     let result = match input {
         Input::Quote(input) => judge.quote(input, &mut verdict),
         Input::Certificate(input) => judge.certificate(input, &mut verdict),
+        Input::Evidence(input) => judge.evidence(input, &mut verdict),
     };
     match result {
         Ok(()) => {
@@ -152,6 +154,39 @@ impl Judge<'_> {
             "key": peer.kid,
         }));
         self.judge(evidence.tag(), evidence.quote(), Some(&evidence), peer.endorsements.as_ref(), verdict)
+    }
+
+    /// What a path carries beside its records: the quote is judged, and nothing says who showed it.
+    fn evidence(&self, input: &EvidenceInput, verdict: &mut OfflineVerdict) -> Result<(), Failure> {
+        let quoted = &input.0;
+        verdict.tee = Some(quoted.tee());
+        let (evidence, fresh) = (input.of_a_key(), input.fresh());
+        let user_data = match (&evidence, &fresh) {
+            (Some(evidence), _) => {
+                verdict.claims = Some(claims_json(evidence.claims()));
+                verdict.reasons.push("evidence without its certificate: nothing ties it to a session".into());
+                Some(UserData::of(evidence.claims()))
+            }
+            (None, Some(fresh)) => {
+                verdict.claims = Some(fresh_json(fresh.claims()));
+                let what = "a fresh quote over legs: it names no key, and is no certificate's evidence";
+                verdict.reasons.push(what.into());
+                Some(UserData::of_fresh(fresh.claims()))
+            }
+            (None, None) => None,
+        };
+        let user_data = user_data.map(|user_data| hex::encode(user_data.as_bytes()));
+        // Whatever does not hold was refused when the file was read.
+        verdict.binding = Some(json!({
+            "user_data": user_data,
+            "expected": user_data,
+            "holds": quoted.tag() != EvidenceTag::Null,
+            "key": evidence.as_ref().map(|evidence| evidence.claims().key()),
+        }));
+        if let Some(fresh) = &fresh {
+            self.policy.admit_end(fresh.claims().not_after, self.at).map_err(|e| refused(e.reason(), &e))?;
+        }
+        self.judge(quoted.tag(), quoted.quote(), evidence.as_ref(), None, verdict)
     }
 
     fn legacy(&self, input: &CertificateInput, verdict: &mut OfflineVerdict) -> Result<(), Failure> {

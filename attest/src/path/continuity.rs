@@ -8,7 +8,6 @@ use super::error::same;
 use super::judged::Renewed;
 use super::{Check, Close, CloseReason, Counters, Downstream, Path, PathError, Receipt, SignedRecord, Stage, Trailer};
 use crate::appraise::TcbStatus;
-use crate::evidence::Evidence;
 use crate::{EvidenceDigest, RecordDigest, Timestamp};
 
 /// Evidence of a path that was accepted: later trailers leave it out.
@@ -16,7 +15,7 @@ pub(super) fn evidence_of(path: Option<&Path>, name: &EvidenceDigest) -> Option<
     let path = path?;
     let hops = path.hops.iter().map(|hop| &hop.evidence);
     let mut all = hops.chain(path.legacy.iter().map(|legacy| &legacy.evidence));
-    all.find(|evidence| evidence.digest() == *name).map(|evidence| Evidence::blob(evidence).into())
+    all.find(|evidence| evidence.digest() == *name).map(|evidence| evidence.blob().into())
 }
 
 /// The path as it comes out of a later trailer, hop by hop.

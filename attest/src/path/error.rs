@@ -1,4 +1,4 @@
-//! Why a message or a path was refused: always a typed error, always with what was expected and what was found.
+//! Why a path was refused: always a typed error, always with what was expected and what was found.
 
 use std::error::Error;
 use std::fmt;
@@ -7,24 +7,8 @@ use super::open::printable;
 use super::{Abort, Fault, TrailerError};
 use crate::Reason;
 use crate::appraise::AppraisalError;
-use crate::dcbor::FormError;
 use crate::evidence::EvidenceError;
 use crate::policy::PolicyError;
-
-/// A frame's payload that is not of its form. The peer's fault.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{message}: {form}")]
-pub struct WireError {
-    /// The frame's name in the protocol.
-    pub message: &'static str,
-    pub form: FormError,
-}
-
-impl WireError {
-    pub fn reason(&self) -> Reason {
-        Reason::Protocol
-    }
-}
 
 /// A path that was refused: at which hop, by which check.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -104,8 +88,10 @@ checks! {
     /// The policy refuses legs that stood ready before the path was asked for.
     WarmLeg = "age of the leg below", BindingLevel;
     FreshForm = "form of the fresh quote", EvidenceForm;
-    FreshKey = "key in the fresh quote", Binding;
-    FreshNonce = "nonce of the fresh quote", Freshness;
+    FreshTime = "time of the fresh quote", Freshness;
+    FreshEnd = "end of the fresh quote", Expired;
+    FreshRoot = "legs of the fresh quote", Freshness;
+    FreshConfig = "configuration in the fresh quote", ConfigDigest;
     FreshAppraisal = "appraisal of the fresh quote", EvidenceForm;
     FreshIdentity = "identity in the fresh quote", Identity;
 

@@ -11,7 +11,7 @@ use super::{
     Check, Downstream, Expects, Kind, LegacyPeer, Path, PathError, PathHop, PathInput, Record, Stage, Trailer,
 };
 use crate::appraise::{AppraisalError, Appraise, Appraised};
-use crate::evidence::{Endorsements, Evidence};
+use crate::evidence::{Endorsements, Evidence, FreshClaims, FreshEvidence};
 use crate::policy::{Binding, CLOCK_SKEW, HopPlace, PathEnd, Policy, Verdict};
 use crate::{EvidenceDigest, KeyId, Reason, Timestamp};
 
@@ -32,7 +32,7 @@ impl Judge<'_> {
     /// A hop of a preview: everything is judged.
     pub(super) fn hop(&self, position: u8, last: bool, record: &Record) -> Result<Judged, PathError> {
         let hop = Some(position);
-        let evidence = self.evidence(position, Check::EvidenceForm, &record.own.evidence)?;
+        let evidence = self.evidence(position, &record.own.evidence)?;
         let key = KeyId::of(&record.own.spki);
         same(hop, Check::EvidenceKey, key, evidence.claims().key())?;
         let Some(claims) = evidence.claims().hop() else {
@@ -40,7 +40,7 @@ impl Judge<'_> {
         };
         same(hop, Check::Role, claims.chain_role.as_str(), record.role.as_str())?;
         let not_after = claims.not_after;
-        self.not_after(position, not_after)?;
+        self.not_after(position, Check::NotAfter, not_after)?;
         let sent = self.trailer.endorsements(record).map(|blob| &blob[..]);
         let (appraised, verdict) = self.appraise(position, last, &record.role, &evidence, sent)?;
         self.binding_below(position, record)?;
@@ -59,11 +59,11 @@ impl Judge<'_> {
 
     /// The attested peer at the end that has no record of its own.
     pub(super) fn legacy(&self, position: u8, peer: &AttestedPeer) -> Result<LegacyPeer, PathError> {
-        let evidence = self.evidence(position, Check::EvidenceForm, &peer.evidence)?;
+        let evidence = self.evidence(position, &peer.evidence)?;
         same(Some(position), Check::EvidenceKey, peer.key, evidence.claims().key())?;
         let role = evidence.claims().hop().map_or(LEGACY_ROLE, |claims| &claims.chain_role).to_owned();
         if let Some(claims) = evidence.claims().hop() {
-            self.not_after(position, claims.not_after)?;
+            self.not_after(position, Check::NotAfter, claims.not_after)?;
         }
         let (appraised, verdict) = self.appraise(position, true, &role, &evidence, None)?;
         Ok(LegacyPeer { kid: peer.key, leg: peer.leg, evidence: Arc::new(evidence), appraised, verdict })
@@ -90,20 +90,25 @@ impl Judge<'_> {
         path
     }
 
-    fn evidence(&self, position: u8, check: Check, name: &EvidenceDigest) -> Result<Evidence, PathError> {
-        if let Some((known, _)) = self.appraiser.recall(name, self.input.now) {
-            return Ok(known);
-        }
-        // `Trailer::decode` lets no evidence be missing that a record names.
-        let blob = self.trailer.blob(name).ok_or_else(|| PathError::new(None, Check::BlobMissing, name, "none"))?;
-        Evidence::decode(blob).map_err(|error| PathError::of_evidence(position, check, &error))
+    /// Of a key: of a hop, or of the peer at the end.
+    fn evidence(&self, position: u8, name: &EvidenceDigest) -> Result<Evidence, PathError> {
+        let read = match self.appraiser.recall(name, self.input.now) {
+            Some((known, _)) => known.into_evidence(),
+            None => Evidence::decode(self.blob(name)?),
+        };
+        read.map_err(|error| PathError::of_evidence(position, Check::EvidenceForm, &error))
     }
 
-    fn not_after(&self, position: u8, not_after: Timestamp) -> Result<(), PathError> {
+    /// `Trailer::decode` lets no evidence be missing that a record names.
+    fn blob(&self, name: &EvidenceDigest) -> Result<&Arc<[u8]>, PathError> {
+        self.trailer.blob(name).ok_or_else(|| PathError::new(None, Check::BlobMissing, name, "none"))
+    }
+
+    fn not_after(&self, position: u8, check: Check, not_after: Timestamp) -> Result<(), PathError> {
         let (now, latest) = (self.input.now, self.input.now.plus(MAX_CERTIFICATE_LIFE + CLOCK_SKEW));
         if not_after < now || not_after > latest {
             let expected = format_args!("{now} to {latest}").to_string();
-            return Err(PathError::new(Some(position), Check::NotAfter, expected, not_after));
+            return Err(PathError::new(Some(position), check, expected, not_after));
         }
         Ok(())
     }
@@ -183,18 +188,19 @@ impl Judge<'_> {
             }
             return Ok(None);
         };
-        let quoted = self.evidence(position, Check::FreshForm, &fresh.evidence)?;
-        same(hop, Check::FreshKey, evidence.claims().key(), quoted.claims().key())?;
-        let Some(claims) = quoted.claims().hop() else {
-            return Err(PathError::new(hop, Check::FreshForm, "the claim of an inclavared hop", "none"));
+        let read = match self.appraiser.recall(&fresh.evidence, self.input.now) {
+            Some((known, _)) => known.into_fresh(),
+            None => FreshEvidence::decode(self.blob(&fresh.evidence)?),
         };
-        same(hop, Check::Role, record.role.as_str(), claims.chain_role.as_str())?;
-        let not_after = claims.not_after;
-        self.not_after(position, not_after)?;
-        let root = merkle_root(record, fresh);
-        if quoted.claims().nonce() != Some(root) {
-            let found = quoted.claims().nonce().map_or_else(|| "none".to_owned(), |nonce| nonce.to_string());
-            return Err(PathError::new(hop, Check::FreshNonce, root, found));
+        let quoted = read.map_err(|error| PathError::of_evidence(position, Check::FreshForm, &error))?;
+        let FreshClaims { config_digest, not_after, root, iat_ms } = *quoted.claims();
+        self.asked_for(position, iat_ms)?;
+        self.not_after(position, Check::FreshEnd, not_after)?;
+        same(hop, Check::FreshRoot, merkle_root(record, fresh), root)?;
+        let certified = evidence.claims().hop().map(|claims| claims.config_digest);
+        if certified != Some(config_digest) {
+            let expected = certified.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
+            return Err(PathError::new(hop, Check::FreshConfig, expected, config_digest));
         }
         let now = self.input.now;
         let renewed = self
@@ -202,12 +208,27 @@ impl Judge<'_> {
             .appraise(&quoted, now)
             .map_err(|error| PathError::of_appraisal(position, Check::FreshAppraisal, error))?;
         same_identity(position, appraised, &renewed)?;
+        // It names no key, no role and no end but its own: what the certificate's evidence says of them stands.
         let place = HopPlace { position, last, role: &record.role };
         let verdict = self
             .policy
-            .admit(&place, &renewed, quoted.claims(), now)
+            .admit_again(&place, &renewed, evidence.claims(), now)
+            .and_then(|verdict| self.policy.admit_end(not_after, now).map(|()| verdict))
             .map_err(|error| PathError::of_policy(hop, Check::Policy, error))?;
         Ok(Some(Renewed { appraised: renewed, verdict, not_after }))
+    }
+
+    /// Its leaf dates a fresh quote by the verifier's own nonce or challenge; its own clock has to be near all the same.
+    fn asked_for(&self, position: u8, iat_ms: u64) -> Result<(), PathError> {
+        let now = self.input.now;
+        let earliest = Timestamp(now.0.saturating_sub((MAX_CERTIFICATE_LIFE + CLOCK_SKEW).as_secs()));
+        let latest = now.plus(CLOCK_SKEW);
+        let found = Timestamp(iat_ms / 1000);
+        if found < earliest || found > latest {
+            let expected = format_args!("{earliest} to {latest}").to_string();
+            return Err(PathError::new(Some(position), Check::FreshTime, expected, found));
+        }
+        Ok(())
     }
 
     fn demands_fresh(&self) -> bool {
@@ -219,7 +240,7 @@ impl Judge<'_> {
     }
 }
 
-/// What the nonce of a fresh quote has to be.
+/// What the root in a fresh quote has to be.
 fn merkle_root(record: &Record, fresh: &FreshQuote) -> crate::Digest {
     let challenge = match &record.stage {
         Stage::Refresh { challenge, .. } => challenge.as_ref(),

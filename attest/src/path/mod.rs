@@ -22,17 +22,18 @@ mod trailer;
 mod unjudged;
 mod verified;
 mod verify;
+mod wire_error;
 
 pub use client_proof::{CLIENT_AAD, ClientProofError, client_proof};
 pub use codes::{CloseReason, Kind};
-pub use error::{Check, PathError, WireError};
+pub use error::{Check, PathError};
 pub use fault::{Fault, MAX_FAULT};
 pub use input::{Expects, FirstLeg, PathInput};
 pub use judge::{LEGACY_ROLE, MAX_CERTIFICATE_LIFE};
 pub use leg::{Challenge, LEG_LABEL, Nonce, RandomError, Side, binder, leaf, leg_context};
 pub use merkle::{MAX_LEAVES, MerklePath, MerkleTree};
 pub use onward::{Onward, OpenRefusal};
-pub use open::{Abort, MAX_HAVE, MAX_HOPS, MAX_OPEN, Open, Start, VERSION};
+pub use open::{Abort, MAX_HAVE, MAX_OPEN, Open, Start, VERSION};
 pub use record::{
     AttestedPeer, Counters, Downstream, FreshQuote, MAX_ROLE, Own, PeerVerdict, Receipt, Record, Stage, TlsParameters,
     Upstream,
@@ -43,3 +44,6 @@ pub use trailer::{KnownBlobs, Trailer, TrailerError, TrailerLimits, no_known_blo
 pub use unjudged::join_path;
 pub use verified::{Close, LegacyPeer, Path, PathHop};
 pub use verify::verify_path;
+pub use wire_error::WireError;
+
+pub use crate::policy::MAX_HOPS;

@@ -1,6 +1,7 @@
 //! What a relaying hop makes of an OPEN: whether it may go on, and the OPEN of its own downstream leg.
 
-use super::open::{MAX_HAVE, MAX_HOPS, Open, VERSION};
+use super::MAX_HOPS;
+use super::open::{MAX_HAVE, Open, VERSION};
 use crate::policy::Binding;
 use crate::{Digest, KeyId, PolicyDigest, Reason};
 

@@ -1,15 +1,13 @@
 //! The messages that open a path: OPEN, START and ABORT (docs/PROTOCOL.md section 4).
 
 use super::codes::{binding_code, binding_from_code};
-use super::{Nonce, WireError};
+use super::{MAX_HOPS, Nonce, WireError};
 use crate::dcbor::{FormError, Item, Limits, Map};
 use crate::policy::Binding;
 use crate::{Digest, KeyId, OpenDigest, PolicyDigest, Reason, RecordDigest};
 
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u64 = 1;
-/// Hops of a path at most, and so the highest `ttl`.
-pub const MAX_HOPS: u8 = 16;
 /// Payload of an OPEN, in bytes.
 pub const MAX_OPEN: usize = 4 * 1024;
 /// Digests in `have` at most: both sides hold the blobs until START.

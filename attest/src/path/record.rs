@@ -1,8 +1,9 @@
 //! What a hop says of itself and of its two legs: the payload of a record (docs/PROTOCOL.md section 5).
 
+use super::MAX_HOPS;
 use super::codes::{binding_code, binding_from_code, terminal_code, terminal_from_code};
 use super::merkle::{MAX_STEPS, MerklePath};
-use super::open::{MAX_HOPS, VERSION};
+use super::open::VERSION;
 use super::{Challenge, CloseReason, Kind};
 use crate::dcbor::{FormError, Item, Limits, Map, Writer};
 use crate::policy::{Binding, TerminalKind};

@@ -1,6 +1,7 @@
 //! The record of an HTTP response (docs/PROTOCOL.md section 7): smaller, and with no evidence in it.
 
-use super::open::{MAX_HOPS, VERSION};
+use super::MAX_HOPS;
+use super::open::VERSION;
 use super::signed::{self, Envelope, RECORD_AAD};
 use super::{Kind, RecordError};
 use crate::dcbor::{FormError, Item, Limits, Map};

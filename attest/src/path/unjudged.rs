@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::record::{AttestedPeer, PeerVerdict};
 use super::{Path, PathError, PathHop, PathInput, verify_path};
 use crate::appraise::{AppraisalError, Appraise, Appraised, CodeIdentity, Platform, Root, TcbStatus};
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Quoted};
 use crate::policy::Policy;
 use crate::tee::EvidenceTag;
 use crate::{CollateralDigest, KeyId, LegId, PolicyDigest, Timestamp};
@@ -57,7 +57,7 @@ const UNJUDGED: &str = "NotAppraised";
 struct Unjudged;
 
 impl Appraise for Unjudged {
-    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+    fn appraise(&self, evidence: &Quoted, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
         Ok(Arc::new(Appraised {
             tee: evidence.tee(),
             root: Root::None,

@@ -95,25 +95,18 @@ impl Policy {
 
     /// Evidence speaks for a bounded time: not beyond its end, and not of an end that lies too far ahead.
     fn check_end(&self, hop: Option<&HopClaims>, now: Timestamp) -> Result<(), PolicyError> {
-        let Some(hop) = hop else { return Ok(()) };
+        hop.map_or(Ok(()), |hop| self.admit_end(hop.not_after, now))
+    }
+
+    /// [`admit_again`](Self::admit_again) leaves the end out: that of a fresh quote is judged by this.
+    pub(crate) fn admit_end(&self, not_after: Timestamp, now: Timestamp) -> Result<(), PolicyError> {
         let latest = now.plus(self.max_evidence_age).plus(CLOCK_SKEW);
-        if hop.not_after < now {
-            return Err(self.refuse(
-                Reason::Expired,
-                "the end of the evidence",
-                format!("{now} or later"),
-                hop.not_after.to_string(),
-            ));
-        }
-        if hop.not_after > latest {
-            return Err(self.refuse(
-                Reason::Expired,
-                "the end of the evidence",
-                format!("{latest} or earlier"),
-                hop.not_after.to_string(),
-            ));
-        }
-        Ok(())
+        let expected = match not_after {
+            end if end < now => format!("{now} or later"),
+            end if end > latest => format!("{latest} or earlier"),
+            _ => return Ok(()),
+        };
+        Err(self.refuse(Reason::Expired, "the end of the evidence", expected, not_after.to_string()))
     }
 
     fn check_root(&self, appraised: &Appraised) -> Result<(), PolicyError> {

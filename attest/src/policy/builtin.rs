@@ -53,7 +53,7 @@ impl Policy {
             allow_simulated: true,
             danger_allow_null: true,
             danger_allow_debug: true,
-            shape: ChainShape { max_hops: crate::path::MAX_HOPS, ..callers.shape },
+            shape: ChainShape { max_hops: super::MAX_HOPS, ..callers.shape },
             ..callers
         }
     }

@@ -18,6 +18,7 @@ pub use admit::CLOCK_SKEW;
 pub use demand::{Comparison, Demand, Test};
 pub use error::PolicyError;
 pub use field::{Field, FieldValue, GUEST_POLICY_BITS};
+pub use shape::MAX_HOPS;
 pub use verdict::{Claim, TrustVector, Verdict};
 
 use crate::ConfigDigest;

@@ -53,16 +53,16 @@ mod tests {
     fn a_name_is_of_the_key_that_the_evidence_speaks_of() {
         let (naming, policy) = naming("spiffe://a/b");
         let (own, other) = (KeyId::from_bytes([1; 32]), KeyId::from_bytes([2; 32]));
-        let claims = |of: KeyId| Claims::named(own, None, None, Some(naming.name(of, END).unwrap()));
+        let claims = |of: KeyId| Claims::named(own, None, Some(naming.name(of, END).unwrap()));
         assert_eq!(policy.check_name(&claims(own), NOW), Ok(()));
         let refused = |claims: &Claims, at| policy.check_name(claims, at).unwrap_err();
         // Cut out of another hop's evidence.
         let pasted = refused(&claims(other), NOW);
         assert_eq!((pasted.reason, pasted.what.as_str()), (Reason::Identity, "name"));
         assert_eq!(pasted.found, NameError::Signature.to_string());
-        assert_eq!(refused(&Claims::new(own, None, None), NOW).found, "none");
+        assert_eq!(refused(&Claims::new(own, None), NOW).found, "none");
         assert_eq!(refused(&claims(own), Timestamp(END.0 + 1)).reason, Reason::Expired);
-        let junk = Claims::named(own, None, None, Some(vec![0xa0]));
+        let junk = Claims::named(own, None, Some(vec![0xa0]));
         assert_eq!(refused(&junk, NOW).reason, Reason::Identity);
         // What a policy does not ask for, nobody reads.
         assert_eq!(Policy::genuine_only().check_name(&junk, NOW), Ok(()));
@@ -72,7 +72,7 @@ mod tests {
     fn another_name_is_another() {
         let (naming, policy) = naming("spiffe://a/c");
         let own = KeyId::from_bytes([1; 32]);
-        let claims = Claims::named(own, None, None, Some(naming.name(own, END).unwrap()));
+        let claims = Claims::named(own, None, Some(naming.name(own, END).unwrap()));
         let error = policy.check_name(&claims, NOW).unwrap_err();
         assert_eq!((error.expected.as_str(), error.found.as_str()), ("spiffe://a/b", "spiffe://a/c"));
         assert_ne!(policy.digest(), Policy::genuine_only().digest());

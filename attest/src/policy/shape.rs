@@ -3,6 +3,9 @@
 use super::{ChainShape, PathEnd, Policy, PolicyError, RoleStep, TerminalKind};
 use crate::Reason;
 
+/// Hops of a path at most, and so the highest `ttl` (PROTOCOL section 5).
+pub const MAX_HOPS: u8 = 16;
+
 impl Policy {
     /// Judges a whole path: the roles from the verifier on, and its end.
     pub fn admit_shape(&self, roles: &[&str], end: &PathEnd) -> Result<(), PolicyError> {

@@ -7,6 +7,7 @@
 pub(crate) mod amd;
 mod attester;
 mod collateral;
+mod error;
 mod pck;
 mod pki;
 mod quote;
@@ -15,13 +16,14 @@ mod spec;
 pub use amd::{SimAmd, SimSnpAttester, SimSnpSpec};
 pub use attester::SimAttester;
 pub use collateral::CollateralSpec;
+pub use error::SimError;
 pub use spec::{QuoteFormat, SimSpec, TcbChoice};
 
 use std::time::Duration;
 
-pub(crate) use pki::{Authority, AuthorityName, ORGANIZATION, SimKey, pem, pem_chain};
+pub(crate) use pki::{Authority, AuthorityName, SimKey, pem, pem_chain};
 
-use crate::appraise::{AppraisalError, Collateral};
+use crate::appraise::Collateral;
 use crate::tee::Tee;
 use crate::{Digest, Timestamp};
 
@@ -153,27 +155,6 @@ fn fmspc(root_der: &[u8]) -> [u8; 6] {
     let mut bytes = [0; 6];
     bytes.copy_from_slice(&derive("fmspc", root_der, "")[..6]);
     bytes
-}
-
-/// Why the simulated platform could not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum SimError {
-    #[error("the simulated platform's keys are not here: this copy can verify and cannot attest")]
-    NoKeys,
-    #[error("a simulated platform has no {0:?} to offer; use SGX or TDX")]
-    Tee(Tee),
-    #[error("this simulated platform has no SEV-SNP; make it anew (`inclavared sim init DIR`)")]
-    NoAmd,
-    #[error("a {format} quote cannot have TCB status {status}; {remedy}")]
-    Status { format: &'static str, status: String, remedy: &'static str },
-    #[error("{field} {what}")]
-    Field { field: &'static str, what: &'static str },
-    #[error("making a certificate of the simulated platform")]
-    Certificate(#[from] rcgen::Error),
-    #[error("a key of the simulated platform: {0}")]
-    Key(String),
-    #[error("the simulated platform's collateral")]
-    Collateral(#[from] AppraisalError),
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use rcgen::{
     IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
-use super::SimError;
+use super::error::SimError;
+use crate::appraise::SIMULATED_ORGANIZATION;
 use crate::{Digest, Timestamp};
 
 /// rcgen's dates are those of the `time` crate, which it does not hand out: its one constructor is the way in.
@@ -20,9 +21,6 @@ macro_rules! date {
         date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs($timestamp.0)
     };
 }
-
-/// The organization in every simulated certificate. Appraisal looks for it to say plainly what it was shown.
-pub(crate) const ORGANIZATION: &str = "Simulated platform, not Intel";
 
 /// A P-256 key that signs certificates (DER signatures) and quotes or collateral (raw r || s).
 pub(crate) struct SimKey {
@@ -217,7 +215,7 @@ fn params(common_name: &str, begin: Timestamp, end: Timestamp) -> CertificatePar
     let mut params = CertificateParams::default();
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
-    name.push(DnType::OrganizationName, ORGANIZATION);
+    name.push(DnType::OrganizationName, SIMULATED_ORGANIZATION);
     params.distinguished_name = name;
     params.not_before = date!(begin);
     params.not_after = date!(end);

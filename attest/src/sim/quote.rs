@@ -1,7 +1,8 @@
 //! Quotes byte by byte: Intel, "SGX ECDSA quote library reference" (v3) and "TDX DCAP quoting library" (v4, v5).
 
+use super::error::SimError;
 use super::pki::SimKey;
-use super::{SimError, SimSpec};
+use super::spec::SimSpec;
 use crate::Digest;
 use crate::sim::QuoteFormat;
 use crate::sim::spec::Svns;

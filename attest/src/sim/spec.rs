@@ -1,6 +1,6 @@
 //! What a simulated attester claims to be: every verdict of the appraisal can be asked for.
 
-use super::SimError;
+use super::error::SimError;
 use crate::Digest;
 use crate::appraise::TcbStatus;
 use crate::policy::{Field, FieldValue};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use inclavared_attest::attester::{Attester, UserData};
 use inclavared_attest::certificate;
 use inclavared_attest::dcbor::Writer;
-use inclavared_attest::evidence::{Claims, Evidence, HopClaims};
+use inclavared_attest::evidence::{Claims, Evidence, FreshClaims, FreshEvidence, HopClaims};
 use inclavared_attest::hop_key::HopKey;
 use inclavared_attest::path::{
     AttestedPeer, Challenge, CloseReason, Counters, Downstream, Expects, FirstLeg, FreshQuote, Kind, MerkleTree, Nonce,
@@ -198,18 +198,18 @@ impl Chain {
 
 impl ChainHop {
     /// A fresh quote over `record`, in a tree with two other leaves. Gives the evidence, to be added as a blob.
-    pub(crate) fn renew(&self, record: &mut Record, now: Timestamp) -> Evidence {
+    pub(crate) fn renew(&self, record: &mut Record, now: Timestamp) -> FreshEvidence {
         let challenge = match &record.stage {
             Stage::Refresh { challenge, .. } => challenge.as_ref(),
             _ => None,
         };
-        let binder = binder(Side::Server, record.upstream.leg, record.upstream.open, self.key.kid());
+        let side = if record.kind() == Kind::Forward { Side::Client } else { Side::Server };
+        let binder = binder(side, record.upstream.leg, record.upstream.open, self.key.kid());
         let leaf = leaf(binder, record.kind(), record.seq, challenge);
         let tree = MerkleTree::new(&[Digest::of(b"one"), Digest::of(b"two"), leaf]).unwrap();
-        let evidence =
-            evidence(self.attester.as_ref(), &self.key, Some(hop_claims(&self.role, now)), Some(tree.root()));
-        record.own.fresh = Some(FreshQuote { evidence: evidence.digest(), path: tree.path(2).unwrap() });
-        evidence
+        let fresh = fresh(self.attester.as_ref(), fresh_claims(tree.root(), now));
+        record.own.fresh = Some(FreshQuote { evidence: fresh.digest(), path: tree.path(2).unwrap() });
+        fresh
     }
 }
 
@@ -234,15 +234,25 @@ pub(crate) fn hop_claims(role: &str, now: Timestamp) -> HopClaims {
     }
 }
 
-pub(crate) fn evidence(
-    attester: &dyn Attester,
-    key: &HopKey,
-    hop: Option<HopClaims>,
-    nonce: Option<Digest>,
-) -> Evidence {
-    let claims = Claims::new(key.kid(), hop, nonce);
+pub(crate) fn evidence(attester: &dyn Attester, key: &HopKey, hop: Option<HopClaims>) -> Evidence {
+    let claims = Claims::new(key.kid(), hop);
     let quote = attester.quote(&UserData::of(&claims)).unwrap();
     Evidence::new(attester.tag(), quote, claims).unwrap()
+}
+
+/// Over the tree of `root`, under the configuration of [`hop_claims`].
+pub(crate) fn fresh_claims(root: Digest, now: Timestamp) -> FreshClaims {
+    FreshClaims {
+        config_digest: ConfigDigest::of(b"configuration"),
+        not_after: now.plus(Duration::from_secs(12 * 60)),
+        root,
+        iat_ms: now.0 * 1000,
+    }
+}
+
+pub(crate) fn fresh(attester: &dyn Attester, claims: FreshClaims) -> FreshEvidence {
+    let quote = attester.quote(&UserData::of_fresh(&claims)).unwrap();
+    FreshEvidence::new(attester.tag(), quote, claims).unwrap()
 }
 
 pub(crate) fn peer_of(leg: LegId, key: KeyId, evidence: EvidenceDigest, now: Timestamp) -> AttestedPeer {

@@ -156,7 +156,7 @@ fn a_client_without_records_is_judged_by_its_evidence() {
     chain.hops.truncate(2);
     let key = HopKey::generate().unwrap();
     let attester = WORLD.attester(SimSpec::sgx("stock client"));
-    let legacy = evidence(attester.as_ref(), &key, None, None);
+    let legacy = evidence(attester.as_ref(), &key, None);
     chain.end = Downstream::Legacy(peer_of(LegId::from_bytes([3; 32]), key.kid(), legacy.digest(), NOW));
     let trailer: Trailer = chain.forward();
     let refs: Vec<_> = trailer.records().iter().collect();

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use inclavared_attest::evidence::{Evidence, HopClaims};
 use inclavared_attest::hop_key::HopKey;
 use inclavared_attest::path::{
-    Challenge, Check, Close, CloseReason, Counters, Downstream, Expects, FreshQuote, Kind, MerklePath, Path, PathError,
-    Record, Stage, Trailer, verify_path,
+    Challenge, Check, Close, CloseReason, Counters, Downstream, Expects, Path, PathError, Record, Stage, Trailer,
+    verify_path,
 };
 use inclavared_attest::policy::{Binding, Policy, TerminalKind};
-use inclavared_attest::sim::{SimSpec, TcbChoice};
-use inclavared_attest::{Digest, EvidenceDigest, LegId, OpenDigest, Reason, RecordDigest, Timestamp};
+use inclavared_attest::{LegId, OpenDigest, Reason, RecordDigest, Timestamp};
 
-use crate::chain::{Chain, evidence, hop_claims, raw, untouched};
+use crate::chain::{Chain, evidence, untouched};
 use crate::preview::{assert_refused, at};
 use crate::world::{NOW, WORLD, policy};
 
@@ -178,7 +176,7 @@ fn the_first_hop_is_the_one_of_the_preview() {
     assert_refused(&error, Some(1), Check::SameLeg, Reason::PathChain);
     let mut other = path;
     let attester = chain.hops[0].attester.clone();
-    other.hops[0].evidence = Arc::new(evidence(attester.as_ref(), &chain.hops[0].key, None, None));
+    other.hops[0].evidence = Arc::new(evidence(attester.as_ref(), &chain.hops[0].key, None));
     let error = verify(&chain, &trailer, expects(&other), &policy()).unwrap_err();
     assert_refused(&error, Some(1), Check::SameEvidence, Reason::PathChain);
 }
@@ -239,30 +237,6 @@ fn a_workload_verifies_the_path_behind_its_client() {
     assert_eq!(check(&open).unwrap().hops.len(), 3);
 }
 
-/// A trailer of one hop with a fresh quote that `make` builds around the record.
-fn with_fresh(chain: &Chain, record: &Record, make: impl Fn(&mut Record) -> Evidence) -> Vec<u8> {
-    let mut record = record.clone();
-    let fresh = make(&mut record);
-    let kind = record.kind();
-    let signed = record.sign(&chain.hops[0].key).unwrap();
-    raw(kind, &[&signed], &[chain.hops[0].evidence.blob(), fresh.blob()])
-}
-
-fn quoted() -> Policy {
-    Policy { binding: Binding::Quote, ..policy() }
-}
-
-#[test]
-fn a_fresh_quote_over_the_leg_opens_a_path_at_level_quote() {
-    let (chain, _) = accepted(1);
-    let record = chain.preview().records()[0].record().clone();
-    let bytes = with_fresh(&chain, &record, |record| chain.hops[0].renew(record, NOW));
-    let path = verify(&chain, &bytes, Expects::Preview, &quoted()).unwrap();
-    assert_eq!(path.hops[0].fresh_at, Some(NOW));
-    let error = verify(&chain, &chain.preview().encode(), Expects::Preview, &quoted()).unwrap_err();
-    assert_refused(&error, Some(1), Check::BindingLevel, Reason::BindingLevel);
-}
-
 #[test]
 fn every_hop_has_to_ask_below_for_what_the_verifier_asks() {
     let (mut chain, _) = accepted(2);
@@ -273,106 +247,6 @@ fn every_hop_has_to_ask_below_for_what_the_verifier_asks() {
     assert_eq!((error.expected.as_str(), error.found.as_str()), ("key+audit", "key"));
     chain.binding = Binding::Quote;
     assert!(verify(&chain, &chain.preview().encode(), Expects::Preview, &audited).is_ok());
-}
-
-#[test]
-fn a_refresh_renews_the_evidence_with_a_fresh_quote() {
-    let (chain, path) = accepted(1);
-    let audited = Policy { binding: Binding::KeyAudit, ..policy() };
-    let bare = chain.refresh_with(&path, None, &untouched);
-    let expects = Expects::Refresh { path: &path, challenge: None };
-    let error = verify(&chain, &bare.encode(), expects, &audited).unwrap_err();
-    assert_refused(&error, Some(1), Check::BindingLevel, Reason::BindingLevel);
-    let bytes = with_fresh(&chain, bare.records()[0].record(), |record| chain.hops[0].renew(record, LATER));
-    let renewed = verify(&chain, &bytes, expects, &audited).unwrap();
-    assert_eq!(renewed.hops[0].fresh_at, Some(LATER));
-    assert_eq!(renewed.ages_at, LATER.plus(Duration::from_secs(3600)), "its age counts anew");
-    assert_eq!(renewed.expires, LATER.plus(Duration::from_secs(12 * 60)), "and so does its end");
-    assert_eq!(path.hops[0].fresh_at, None);
-}
-
-#[test]
-fn a_fresh_quote_of_anything_else_is_refused() {
-    let (chain, _) = accepted(1);
-    let hop = &chain.hops[0];
-    let record = chain.preview().records()[0].record().clone();
-    let refused = |make: &dyn Fn(&mut Record) -> Evidence| {
-        verify(&chain, &with_fresh(&chain, &record, make), Expects::Preview, &policy()).unwrap_err()
-    };
-    // Without the claim of a hop, in another role, beyond its end.
-    let claims = |claims: Option<HopClaims>| {
-        refused(&|record| {
-            hop.renew(record, NOW);
-            let fresh = evidence(hop.attester.as_ref(), &hop.key, claims.clone(), Some(Digest::of(b"root")));
-            record.own.fresh.as_mut().unwrap().evidence = fresh.digest();
-            fresh
-        })
-    };
-    assert_refused(&claims(None), Some(1), Check::FreshForm, Reason::EvidenceForm);
-    let role = claims(Some(hop_claims("ingress", NOW)));
-    assert_refused(&role, Some(1), Check::Role, Reason::Role);
-    let ended = claims(Some(hop_claims("workload", Timestamp(NOW.0 - 3600))));
-    assert_refused(&ended, Some(1), Check::NotAfter, Reason::Expired);
-    // Over another record: of another sequence number, kind, leg.
-    let other_seq = refused(&|record| {
-        let fresh = hop.renew(record, NOW);
-        record.seq += 1;
-        fresh
-    });
-    assert_refused(&other_seq, Some(1), Check::FreshNonce, Reason::Freshness);
-    let turned = refused(&|record| {
-        let fresh = hop.renew(record, NOW);
-        let path = &mut record.own.fresh.as_mut().unwrap().path;
-        path.index ^= 1;
-        fresh
-    });
-    assert_refused(&turned, Some(1), Check::FreshNonce, Reason::Freshness);
-    // Without any nonce: the certificate's own evidence shown as fresh.
-    let stale = refused(&|record| {
-        let path = MerklePath { index: 0, siblings: vec![] };
-        record.own.fresh = Some(FreshQuote { evidence: hop.evidence.digest(), path });
-        hop.evidence.clone()
-    });
-    assert_refused(&stale, Some(1), Check::FreshNonce, Reason::Freshness);
-    // For another key, by the same platform.
-    let thief = HopKey::generate().unwrap();
-    let key = refused(&|record| {
-        hop.renew(record, NOW);
-        let fresh = evidence(hop.attester.as_ref(), &thief, None, Some(Digest::of(b"root")));
-        record.own.fresh.as_mut().unwrap().evidence = fresh.digest();
-        fresh
-    });
-    assert_refused(&key, Some(1), Check::FreshKey, Reason::Binding);
-    // By other code, another kind of TEE, another machine.
-    let specs = [
-        SimSpec::sgx("other code"),
-        SimSpec::tdx("hop"),
-        SimSpec { machine: "another".to_owned(), ..SimSpec::sgx("hop") },
-    ];
-    for spec in specs {
-        let mut other = hop.clone();
-        other.attester = WORLD.attester(spec);
-        let identity = refused(&|record| other.renew(record, NOW));
-        assert_refused(&identity, Some(1), Check::FreshIdentity, Reason::Identity);
-    }
-    // A platform whose state is no longer acceptable.
-    let mut old = hop.clone();
-    old.attester = WORLD.attester(SimSpec { tcb: TcbChoice::Unlisted, ..SimSpec::sgx("hop") });
-    let appraisal = refused(&|record| old.renew(record, NOW));
-    assert_refused(&appraisal, Some(1), Check::FreshAppraisal, Reason::TcbStatus);
-}
-
-#[test]
-fn a_fresh_quote_that_is_no_evidence_is_refused() {
-    let (chain, _) = accepted(1);
-    let mut record = chain.preview().records()[0].record().clone();
-    let junk = b"junk";
-    let path = MerklePath { index: 0, siblings: vec![] };
-    record.own.fresh = Some(FreshQuote { evidence: EvidenceDigest::of(junk), path });
-    let signed = record.sign(&chain.hops[0].key).unwrap();
-    let bytes = raw(Kind::Preview, &[&signed], &[chain.hops[0].evidence.blob(), junk]);
-    let error = verify(&chain, &bytes, Expects::Preview, &policy()).unwrap_err();
-    assert_refused(&error, Some(1), Check::FreshForm, Reason::EvidenceForm);
 }
 
 #[test]

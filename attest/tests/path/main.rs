@@ -7,6 +7,7 @@ mod bytes;
 mod chain;
 mod document;
 mod forward;
+mod fresh;
 mod later;
 mod preview;
 mod records;

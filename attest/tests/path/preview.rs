@@ -333,16 +333,16 @@ fn evidence_speaks_of_the_key_and_the_role_and_of_a_hop() {
     let attester = chain.hops[1].attester.clone();
     // A relayed quote: genuine evidence of another key.
     let stolen = HopKey::generate().unwrap();
-    chain.hops[1].evidence = evidence(attester.as_ref(), &stolen, Some(hop_claims("workload", NOW)), None);
+    chain.hops[1].evidence = evidence(attester.as_ref(), &stolen, Some(hop_claims("workload", NOW)));
     assert_refused(&refused(&chain, &untouched), Some(2), Check::EvidenceKey, Reason::Binding);
-    chain.hops[1].evidence = evidence(attester.as_ref(), &chain.hops[1].key, Some(hop_claims("ingress", NOW)), None);
+    chain.hops[1].evidence = evidence(attester.as_ref(), &chain.hops[1].key, Some(hop_claims("ingress", NOW)));
     assert_refused(&refused(&chain, &untouched), Some(2), Check::Role, Reason::Role);
-    chain.hops[1].evidence = evidence(attester.as_ref(), &chain.hops[1].key, None, None);
+    chain.hops[1].evidence = evidence(attester.as_ref(), &chain.hops[1].key, None);
     assert_refused(&refused(&chain, &untouched), Some(2), Check::HopClaims, Reason::EvidenceForm);
     let long = NOW.plus(Duration::from_secs(3661));
     let mut claims = hop_claims("workload", NOW);
     claims.not_after = long;
-    chain.hops[1].evidence = evidence(attester.as_ref(), &chain.hops[1].key, Some(claims), None);
+    chain.hops[1].evidence = evidence(attester.as_ref(), &chain.hops[1].key, Some(claims));
     assert_refused(&refused(&chain, &untouched), Some(2), Check::NotAfter, Reason::Expired);
 }
 
@@ -465,7 +465,7 @@ fn a_legacy_end_is_appraised_by_the_verifier_itself() {
     let mut chain = chain(2);
     let key = HopKey::generate().unwrap();
     let attester = WORLD.attester(SimSpec::sgx("legacy"));
-    let legacy = evidence(attester.as_ref(), &key, None, None);
+    let legacy = evidence(attester.as_ref(), &key, None);
     let peer = peer_of(LegId::from_bytes([3; 32]), key.kid(), legacy.digest(), NOW);
     chain.end = Downstream::Legacy(peer.clone());
     let mut lenient = policy();

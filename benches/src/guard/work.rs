@@ -7,7 +7,7 @@ use anyhow::Result;
 use bytes::BytesMut;
 use clap::ValueEnum;
 use inclavared_config::Suite;
-use inclavared_wire::frame::{self, Assembler, FrameKind, MAX_DATA};
+use inclavared_wire::frame::{self, Admits, Assembler, FrameKind, MAX_DATA};
 use inclavared_wire::tls::{self, MAX_PLAINTEXT, Sealer};
 use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::pki_types::ServerName;
@@ -96,7 +96,7 @@ fn handshakes(count: usize, folder: &Path) -> Result<()> {
 fn frames(count: usize) -> Result<()> {
     let whole = [&frame::header(FrameKind::Data, MAX_DATA)[..], &[0; MAX_DATA]].concat();
     let (first, second) = whole.split_at(whole.len() / 2);
-    let mut assembler = Assembler::default();
+    let mut assembler = Assembler::new(Admits::ALL);
     for _ in 0..count {
         assembler.push(first);
         assembler.push(second);

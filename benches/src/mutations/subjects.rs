@@ -81,7 +81,7 @@ pub(super) fn all() -> Result<Vec<Subject>> {
     ];
     let mut subjects = Vec::new();
     for (name, attester) in &attesters {
-        let claims = Claims::new(KeyId::of(b"key"), None, None);
+        let claims = Claims::new(KeyId::of(b"key"), None);
         subjects.push(quote(name, attester.quote(&UserData::of(&claims))?, verifier.clone())?);
     }
     subjects.push(evidence("evidence, SGX", &attesters[0].1, &verifier)?);

@@ -73,7 +73,7 @@ impl CollateralSource for SimulatedSource {
 /// A quote brings its PCK certificate, so one of any claims shows it.
 fn pck(platform: &Arc<SimPlatform>) -> Option<PckAnswer> {
     let attester = SimAttester::new(platform, SimSpec::default()).ok()?;
-    let claims = Claims::new(KeyId(Digest::of(b"no key")), None, None);
+    let claims = Claims::new(KeyId(Digest::of(b"no key")), None);
     let quote = attester.quote(&UserData::of(&claims)).ok()?;
     let begin = position(&quote, PEM_BEGIN)?;
     let chain = std::str::from_utf8(&quote[begin..]).ok()?;

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use inclavared_tunnel::error::Error;
 use inclavared_tunnel::server::log::printable;
 use inclavared_tunnel::server::workload::HELLO;
-use inclavared_wire::frame::FrameKind;
+use inclavared_wire::frame::{Admits, FrameKind};
 
 use crate::cli::Verification;
 use crate::relying_party::RelyingParty;
@@ -19,6 +19,7 @@ pub fn greet(path: &Verification) -> anyhow::Result<()> {
     let answer = party.verify(async |node, verified| {
         tracing::info!(hops = verified.path().hops.len(), "Remote attestation is successful.");
         let (mut leg, _) = verified.start(&node.side).await?;
+        leg.source.admit(Admits::OF_SERVER.without(FrameKind::Preview));
         leg.send(FrameKind::Data, HELLO).await?;
         leg.send(FrameKind::End, &[]).await?;
         let mut answer = BytesMut::new();

@@ -282,7 +282,7 @@ fn a_bare_quote_is_compared_field_by_field() {
     let mut spec = SimSpec::tdx("guest");
     spec.set(Field::Xfam, &FieldValue::Bytes(vec![0xe7, 0, 6, 0, 0, 0, 0, 0])).unwrap();
     let attester = SimAttester::new(&platform, spec.clone()).unwrap();
-    let claims = Claims::new(HopKey::generate().unwrap().kid(), None, None);
+    let claims = Claims::new(HopKey::generate().unwrap().kid(), None);
     folder.write("quote", attester.quote(&UserData::of(&claims)).unwrap());
     let judge = |fields: &str| {
         let mrtd = hex::encode(spec.mrtd);

@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use inclavared_attest::certificate::PeerCertificate;
 use inclavared_attest::path::{Abort, Fault, TlsParameters};
 use inclavared_attest::{KeyId, LegId, Reason};
-use inclavared_wire::frame::{ALPN, Frame, FrameKind};
+use inclavared_wire::frame::{ALPN, Admits, Frame, FrameKind};
 use inclavared_wire::tls::{Established, Opener, Sealer};
 
 use crate::error::{Error, PeerMisbehaved};
@@ -30,6 +30,9 @@ use link::Link;
 use rustls::AlertDescription;
 use sink::Sink;
 use source::Source;
+
+/// The START of a client that showed no certificate, in bytes: there is no path behind it to be shown.
+const BARE_START: usize = 2048;
 
 /// One end-to-end half of a connection: plain, TLS, or TLS with frames.
 #[derive(Debug)]
@@ -129,6 +132,15 @@ impl Leg {
     /// The next frame of a kind that may come now; a FAULT, or the ABORT of a client that may send one, is an error of
     /// its own.
     pub async fn expect(&mut self, expected: FrameKind, what: &'static str, limit: Duration) -> Result<Frame, Error> {
+        let admits = match expected {
+            FrameKind::Open | FrameKind::Start => Admits::of(&[expected, FrameKind::Abort, FrameKind::Fault]),
+            _ => Admits::of(&[expected, FrameKind::Fault]),
+        };
+        let shows_nothing = self.tls.as_ref().is_none_or(|facts| facts.peer.is_none());
+        self.source.admit(match expected {
+            FrameKind::Start if shows_nothing => admits.at_most(BARE_START),
+            _ => admits,
+        });
         let frame =
             tokio::time::timeout(limit, self.source.frame()).await.map_err(|_| Error::Deadline { what, limit })??;
         if frame.kind == expected {
@@ -139,6 +151,7 @@ impl Leg {
 
     /// Nothing may have come that was not asked for. Looks at what is there, and waits for nothing.
     pub fn expect_nothing(&mut self, before: &'static str) -> Result<(), Error> {
+        self.source.admit(Admits::of(&[FrameKind::Fault]));
         match self.source.try_frame()? {
             None => Ok(()),
             Some(frame) => Err(out_of_order(&frame, before, false)),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use inclavared_wire::frame::{self, Assembler, Frame, FrameKind};
+use inclavared_wire::frame::{self, Admits, Assembler, Frame, FrameKind};
 use inclavared_wire::tls::{Content, Opened, Opener, RecordError};
 use tokio::io::Interest;
 
@@ -89,9 +89,20 @@ impl Source {
 
     /// `received` is what the handshake left unread: ciphertext.
     pub fn tls(socket: Rc<Socket>, link: Rc<Link>, opener: Opener, received: BytesMut, framed: bool) -> Self {
-        let assembler = framed.then(Assembler::default);
+        let all = if opener.is_of_client() { Admits::OF_SERVER } else { Admits::OF_CLIENT };
+        let assembler = framed.then(|| Assembler::new(all));
         let tls = Tls { opener, link, assembler, held: Held::Small(received), at_end: false };
         Self { socket, form: Form::Tls(Box::new(tls)), taken: VecDeque::new() }
+    }
+
+    /// Which frames may come from now on: others are refused by their headers. Before it is called, all that the peer's
+    /// side may ever send.
+    pub fn admit(&mut self, admits: Admits) {
+        if let Form::Tls(tls) = &mut self.form
+            && let Some(assembler) = &mut tls.assembler
+        {
+            assembler.admit(admits);
+        }
     }
 
     /// Gives back what the frames of an opening took.

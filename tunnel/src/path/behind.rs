@@ -17,7 +17,7 @@ use crate::leg::socket::Socket;
 use crate::path::opening::{Asked, OpenedPath};
 use crate::path::quoting::{Fresh, Leaf, Pending, Quoter};
 use crate::path::side::Side;
-use crate::path::statement::{apart, decode, depth, now_ms, on_top};
+use crate::path::statement::{apart, decode, depth, on_top};
 use crate::trust::appraise::{Admitted, Due, PathCheck, PathContext};
 use crate::trust::known_evidence::Held;
 
@@ -162,7 +162,7 @@ impl Behind {
             session: opened.context.nonce.session(),
             depth: depth(behind.as_ref()),
             seq: 0,
-            iat_ms: now_ms(),
+            iat_ms: Timestamp::now_ms(),
             own: Own {
                 spki: own.key.spki().to_vec(),
                 evidence: evidence.digest(),
@@ -199,7 +199,8 @@ pub fn leaf(leg: &Leg, open: OpenDigest) -> Option<Leaf> {
 /// At level `quote`, that quote. It is made while the client looks at the PREVIEW.
 pub fn quote(quoter: Option<&Quoter>, leg: &Leg, opened: &OpenedPath) -> Result<Option<Pending>, Error> {
     match (leaf(leg, opened.context.open), quoter, opened.binding) {
-        (Some(leaf), Some(quoter), Binding::Quote) => quoter.ask(leaf).map(Some),
+        // Where nothing quotes, the server that demands it says so.
+        (Some(leaf), Some(quoter), Binding::Quote) if quoter.can_quote() => quoter.ask(leaf).map(Some),
         _ => Ok(None),
     }
 }

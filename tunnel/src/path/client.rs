@@ -6,7 +6,7 @@ use inclavared_attest::Reason;
 use inclavared_attest::path::{Close, Counters, Nonce, Open, Path, VERSION};
 use inclavared_attest::policy::{Binding, Policy, TerminalKind};
 use inclavared_config::Target;
-use inclavared_wire::frame::FrameKind;
+use inclavared_wire::frame::{Admits, FrameKind};
 
 use crate::error::{Error, PeerMisbehaved};
 use crate::leg::dial::{dial, server_name};
@@ -132,6 +132,7 @@ impl VerifiedPath {
 /// What the server sends of itself is counted and forgotten.
 async fn empty_stream(side: &Side, leg: &mut Leg, opened: &OpenedPath) -> Result<(Arc<Path>, Counters), Error> {
     leg.send(FrameKind::End, &[]).await?;
+    leg.source.admit(Admits::of(&[FrameKind::Data, FrameKind::End, FrameKind::Trailer, FrameKind::Fault]));
     let limit = side.deadlines.half_close;
     let (mut counters, mut ended) = (Counters::default(), false);
     let trailer = loop {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use inclavared_attest::path::{Downstream, Open, Path, Start, client_proof};
 use inclavared_attest::policy::{Binding, Policy};
 use inclavared_attest::{KeyId, OpenDigest, RecordDigest, Timestamp};
-use inclavared_wire::frame::{Frame, FrameKind};
+use inclavared_wire::frame::{Admits, Frame, FrameKind};
 
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::leg::{Leg, out_of_order};
@@ -116,6 +116,7 @@ pub async fn receive_open(leg: &mut Leg, limit: Duration, is_mine: impl Fn(&KeyI
 
 /// Does `work` for a client and gives up when the client leaves or sends anything before it may.
 pub async fn while_client_waits<T>(leg: &mut Leg, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    leg.source.admit(Admits::of(&[FrameKind::Abort, FrameKind::Fault]));
     tokio::select! {
         done = work => done,
         stir = leg.source.frame() => Err(early(stir)),

@@ -1,7 +1,9 @@
 //! Fresh quotes over legs, one quote for many (docs/PROTOCOL.md section 3).
 //!
 //! A platform makes few quotes a second. So at most one is in flight; what is asked for meanwhile waits and becomes the
-//! leaves of a Merkle tree, whose root the next quote covers. Owns the queue, not what the records say.
+//! leaves of a Merkle tree, whose root the next quote covers. A quote names no key, so one tree serves all keys of the
+//! process, in service or retired, on both sides of their legs; but for legs from before a reload, whose configuration is
+//! another. Owns the queue, not what the records say.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,9 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use inclavared_attest::attester::{Attester, AttesterError, UserData};
-use inclavared_attest::evidence::{Claims, Endorsements, Evidence, EvidenceTag};
+use inclavared_attest::evidence::{Endorsements, EvidenceTag, FreshClaims, FreshEvidence};
 use inclavared_attest::path::{Challenge, FreshQuote, Kind, MAX_LEAVES, MerkleTree, Side, binder, leaf};
-use inclavared_attest::{Digest, LegId, OpenDigest, Timestamp};
+use inclavared_attest::{ConfigDigest, Digest, LegId, OpenDigest, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,11 +21,10 @@ use crate::error::{Error, QuoteError};
 use crate::trust::blocking::BlockingPool;
 use crate::trust::identity::HopIdentity;
 
-/// What a fresh quote claims of its own end. As long as a certificate lives; `PROTOCOL.md` section 6 refuses more than
-/// an hour.
+/// What a fresh quote claims of its own end. As long as a certificate lives; PROTOCOL section 6 refuses more than an hour.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
-/// Most leaves that wait for a quote, of all keys together: what one tree can hold.
+/// Most leaves that wait for a quote: what one tree can hold.
 const MAX_WAITING: usize = MAX_LEAVES;
 
 /// Makes fresh quotes. Clones share one queue; a process has one for its attester.
@@ -37,7 +38,8 @@ pub struct Quoter(Arc<Shared>);
 /// have a signing oracle.
 #[derive(Clone, Debug)]
 pub struct Leaf {
-    identity: Arc<HopIdentity>,
+    /// Under which the leg runs.
+    config: ConfigDigest,
     digest: Digest,
 }
 
@@ -69,14 +71,15 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    /// One a hop key, the one that has waited longest first. Invariant: none is empty, or holds more than a tree does.
+    /// One a configuration, the one that has waited longest first. Invariant: none is empty, or holds more than a tree
+    /// does.
     groups: VecDeque<Group>,
     /// A quote is in flight, or about to be.
     busy: bool,
 }
 
 struct Group {
-    identity: Arc<HopIdentity>,
+    config: ConfigDigest,
     leaves: Vec<(Digest, oneshot::Sender<Answer>)>,
 }
 
@@ -86,13 +89,21 @@ impl Quoter {
         Self(Arc::new(Shared { attester, pool, limit, queue: Mutex::default() }))
     }
 
+    /// Whether there is anything that quotes. It may fail all the same.
+    pub fn can_quote(&self) -> bool {
+        self.0.attester.tag() != EvidenceTag::Null
+    }
+
     /// Puts a leaf in line for the next quote. Does not block.
     pub fn ask(&self, leaf: Leaf) -> Result<Pending, Error> {
         self.ask_all([leaf]).map(|[pending]| pending)
     }
 
-    /// Puts leaves in line together: those of one key are under one quote, if it has room.
+    /// Puts leaves in line together: they are under one quote, if it has room.
     pub fn ask_all<const N: usize>(&self, leaves: [Leaf; N]) -> Result<[Pending; N], Error> {
+        if !self.can_quote() {
+            return Err(Error::NeverQuotes);
+        }
         let limit = self.0.limit;
         let until = Instant::now() + limit;
         let mut queue = self.0.queue();
@@ -130,20 +141,20 @@ impl Pending {
 impl Leaf {
     /// The leaf for a record of `kind` on the leg of which `identity` is the server.
     pub(crate) fn new(
-        identity: &Arc<HopIdentity>,
+        identity: &HopIdentity,
         (leg, open): (LegId, OpenDigest),
         kind: Kind,
         seq: u64,
         challenge: Option<&Challenge>,
     ) -> Self {
         let binder = binder(Side::Server, leg, open, identity.key.kid());
-        Self { identity: Arc::clone(identity), digest: leaf(binder, kind, seq, challenge) }
+        Self { config: identity.config_digest(), digest: leaf(binder, kind, seq, challenge) }
     }
 
     /// The leaf for the `forward` record on the leg of which `identity` is the client.
-    pub(crate) fn of_client(identity: &Arc<HopIdentity>, leg: LegId, open: OpenDigest) -> Self {
+    pub(crate) fn of_client(identity: &HopIdentity, leg: LegId, open: OpenDigest) -> Self {
         let binder = binder(Side::Client, leg, open, identity.key.kid());
-        Self { identity: Arc::clone(identity), digest: leaf(binder, Kind::Forward, 0, None) }
+        Self { config: identity.config_digest(), digest: leaf(binder, Kind::Forward, 0, None) }
     }
 }
 
@@ -176,12 +187,12 @@ impl Shared {
         group
     }
 
-    fn round(&self, Group { identity, leaves }: Group) {
+    fn round(&self, Group { config, leaves }: Group) {
         let digests: Vec<_> = leaves.iter().map(|(digest, _)| *digest).collect();
         let tree = MerkleTree::new(&digests).expect("a group has a leaf, and no more than a tree holds");
-        let made = self.quote(&identity, tree.root()).map_err(Arc::new);
+        let made = self.quote(config, tree.root()).map_err(Arc::new);
         match &made {
-            Ok(_) => tracing::debug!(legs = leaves.len(), key = %identity.key.kid(), "a fresh quote"),
+            Ok(_) => tracing::debug!(legs = leaves.len(), "a fresh quote"),
             Err(error) => {
                 let source = std::error::Error::source(&**error).map(ToString::to_string);
                 tracing::error!(legs = leaves.len(), %error, source, "no fresh quote");
@@ -191,28 +202,19 @@ impl Shared {
             let path = tree.path(place).expect("every leaf has its path");
             let fresh = made.clone().map(|evidence| Fresh {
                 quote: FreshQuote { evidence: evidence.digest(), path },
-                blob: Evidence::blob(&evidence).into(),
+                blob: evidence.blob().into(),
             });
             // Who does not wait any more does not miss it.
             let _ = answer.send(fresh);
         }
     }
 
-    /// One quote: what the certificate's evidence says of the hop, with an end of its own, and the root.
-    fn quote(&self, identity: &HopIdentity, root: Digest) -> Result<Arc<Evidence>, QuoteError> {
-        let mut hop = identity.certificate.evidence().claims().hop().cloned();
-        if let Some(hop) = &mut hop {
-            hop.not_after = Timestamp::now().plus(LIFETIME);
-        }
-        let end = hop.as_ref().map(|hop| hop.not_after);
-        let name = end.map(|end| identity.name(end)).transpose().map_err(QuoteError::Name)?.flatten();
-        let claims = Claims::named(identity.key.kid(), hop, Some(root), name);
-        let tag = self.attester.tag();
-        let quote = match tag {
-            EvidenceTag::Null => Vec::new(),
-            _ => self.attester.quote(&UserData::of(&claims)).map_err(QuoteError::Attester)?,
-        };
-        Evidence::new(tag, quote, claims).map(Arc::new).map_err(QuoteError::Evidence)
+    /// One quote over the root, under the configuration of its legs.
+    fn quote(&self, config_digest: ConfigDigest, root: Digest) -> Result<Arc<FreshEvidence>, QuoteError> {
+        let not_after = Timestamp::now().plus(LIFETIME);
+        let claims = FreshClaims { config_digest, not_after, root, iat_ms: Timestamp::now_ms() };
+        let quote = self.attester.quote(&UserData::of_fresh(&claims)).map_err(QuoteError::Attester)?;
+        FreshEvidence::new(self.attester.tag(), quote, claims).map(Arc::new).map_err(QuoteError::Evidence)
     }
 }
 
@@ -224,12 +226,9 @@ impl Queue {
         if self.waiting() >= MAX_WAITING {
             return Err(Error::Overload { what: "legs waiting for a fresh quote", limit: MAX_WAITING });
         }
-        let kid = leaf.identity.key.kid();
-        match self.groups.iter_mut().find(|group| group.identity.key.kid() == kid) {
+        match self.groups.iter_mut().find(|group| group.config == leaf.config) {
             Some(group) => group.leaves.push((leaf.digest, answer)),
-            None => {
-                self.groups.push_back(Group { identity: leaf.identity, leaves: vec![(leaf.digest, answer)] });
-            }
+            None => self.groups.push_back(Group { config: leaf.config, leaves: vec![(leaf.digest, answer)] }),
         }
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! What this hop says of itself on one connection: its preview record, those that renew it, and its final one.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use inclavared_attest::path::{
@@ -9,7 +8,7 @@ use inclavared_attest::path::{
     TrailerLimits, Upstream,
 };
 use inclavared_attest::policy::Binding;
-use inclavared_attest::{Digest, EvidenceDigest, OpenDigest, RecordDigest, SessionId};
+use inclavared_attest::{Digest, EvidenceDigest, OpenDigest, RecordDigest, SessionId, Timestamp};
 
 use crate::error::Error;
 use crate::leg::LegFacts;
@@ -146,7 +145,7 @@ impl Statement {
             session: self.session,
             depth,
             seq,
-            iat_ms: now_ms(),
+            iat_ms: Timestamp::now_ms(),
             own: Own {
                 spki: self.identity.key.spki().to_vec(),
                 evidence: certificate.evidence().digest(),
@@ -158,11 +157,6 @@ impl Statement {
         };
         record.sign(&self.identity.key).map_err(|error| Error::Internal(format!("signing a record: {error}")))
     }
-}
-
-pub(crate) fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(crate) fn apart(fresh: Option<Fresh>) -> (Option<FreshQuote>, Option<Arc<[u8]>>) {

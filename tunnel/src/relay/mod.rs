@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 pub use session::{Closed, Session};
 pub use watch::Times;
 
-use inclavared_wire::frame::{Frame, FrameKind};
+use inclavared_wire::frame::{Admits, Frame, FrameKind};
 
 use crate::error::{Error, PeerMisbehaved};
 use crate::leg::Leg;
@@ -76,6 +76,13 @@ impl Broken {
     }
 }
 
+/// What a client may send while its stream is open. Once its stream has ended: no DATA, and no other END.
+const FROM_CLIENT: Admits = Admits::of(&[FrameKind::Data, FrameKind::Challenge, FrameKind::End, FrameKind::Fault]);
+
+/// The same of the server of a path.
+const FROM_SERVER: Admits =
+    Admits::of(&[FrameKind::Data, FrameKind::Refresh, FrameKind::End, FrameKind::Trailer, FrameKind::Fault]);
+
 /// How long the last word may take once the half-close timer has ended a stream.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
@@ -113,6 +120,8 @@ pub async fn run(
     times: &Times,
     refused: Pin<Box<dyn Future<Output = Error> + '_>>,
 ) -> Outcome {
+    up.source.admit(FROM_CLIENT);
+    down.source.admit(FROM_SERVER);
     up.sink.begin_stream();
     down.sink.begin_stream();
     let state = State::new(times);

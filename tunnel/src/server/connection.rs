@@ -230,6 +230,10 @@ async fn open_for_path(
     let service = route.identity.clone();
     let is_mine = move |kid: &_| service.as_ref().is_some_and(|service| service.is_mine(kid));
     let asked = receive_open(node, route, client, source, is_mine).await?;
+    // At once, and not after a deadline: nothing that is waited for would change it.
+    if asked.open.binding > Binding::Key && !route.quoter()?.can_quote() {
+        return Err(Error::NeverQuotes);
+    }
     let turn = node.gates.openings.turn_within(source, node.side.deadlines.opening_turn);
     let _permit = while_client_waits(client, turn).await?;
     let mut statement = Statement::new(Arc::clone(&own), &route.route.role, &asked.open, asked.digest, &leg);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised};
 use inclavared_attest::certificate::PeerCertificate;
-use inclavared_attest::evidence::{Endorsements, Evidence, EvidenceTag};
+use inclavared_attest::evidence::{Endorsements, Evidence, EvidenceTag, Quoted};
 use inclavared_attest::path::{
     Challenge, Counters, Expects, FirstLeg, MAX_HOPS, Nonce, Path, PathError, PathInput, TrailerLimits, join_path,
     verify_path,
@@ -66,7 +66,8 @@ impl Verifier {
     pub async fn genuine(&self, peer: &PeerCertificate) -> Result<Evidence, Error> {
         let evidence = peer.evidence.clone().ok_or(Refused::NoEvidence)?;
         if let Some((known, _)) = self.appraiser.recall(&evidence.digest(), Timestamp::now()) {
-            return Ok(known);
+            // The one that is held already; they are the same.
+            return Ok(known.into_evidence().unwrap_or(evidence));
         }
         let (appraiser, endorsements) = (Arc::clone(&self.appraiser), peer.endorsements.clone());
         let subject = Arc::new(evidence);
@@ -181,7 +182,7 @@ struct OnlyRemembered<'a> {
 }
 
 impl Appraise for OnlyRemembered<'_> {
-    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+    fn appraise(&self, evidence: &Quoted, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
         let known = self.recall(&evidence.digest(), now);
         known.map(|(_, appraised)| appraised).ok_or_else(|| {
             self.missed.store(true, Ordering::Relaxed);
@@ -194,7 +195,7 @@ impl Appraise for OnlyRemembered<'_> {
         })
     }
 
-    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<(Evidence, Arc<Appraised>)> {
+    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<(Quoted, Arc<Appraised>)> {
         self.appraiser.recall(evidence, now)
     }
 }
@@ -203,7 +204,7 @@ impl Appraise for OnlyRemembered<'_> {
 /// first: a peer that is known costs one appraisal, and one that brings nothing useful is refused as it would have been.
 fn appraise_with(
     appraiser: &dyn Appraise,
-    evidence: &Evidence,
+    evidence: &Quoted,
     endorsements: Option<&Endorsements>,
     now: Timestamp,
 ) -> Result<Arc<Appraised>, AppraisalError> {
@@ -311,7 +312,7 @@ pub struct NamedVerifier<A> {
 }
 
 impl<A> NamedVerifier<A> {
-    fn check_kind(&self, evidence: &Evidence) -> Result<(), AppraisalError> {
+    fn check_kind(&self, evidence: &Quoted) -> Result<(), AppraisalError> {
         if self.accepts.0.contains(&evidence.tag()) {
             return Ok(());
         }
@@ -331,14 +332,14 @@ impl<A> NamedVerifier<A> {
 }
 
 impl<A: Appraise> Appraise for NamedVerifier<A> {
-    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+    fn appraise(&self, evidence: &Quoted, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
         self.check_kind(evidence)?;
         self.appraiser.appraise(evidence, now)
     }
 
     fn learn_endorsements(
         &self,
-        evidence: &Evidence,
+        evidence: &Quoted,
         endorsements: &Endorsements,
         now: Timestamp,
     ) -> Result<(), AppraisalError> {

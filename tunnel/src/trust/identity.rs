@@ -12,7 +12,7 @@ use inclavared_attest::attester::Attester;
 use inclavared_attest::certificate::{self, HopCertificate};
 use inclavared_attest::evidence::HopClaims;
 use inclavared_attest::hop_key::HopKey;
-use inclavared_attest::named::{NameError, NamingKey};
+use inclavared_attest::named::NamingKey;
 use inclavared_attest::{ConfigDigest, KeyId, PolicyDigest, Timestamp};
 use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -33,7 +33,7 @@ pub struct HopIdentity {
     pub key: HopKey,
     pub certificate: HopCertificate,
     certified: Arc<CertifiedKey>,
-    naming: Option<Arc<NamingKey>>,
+    config_digest: ConfigDigest,
 }
 
 /// What a route says of itself in its evidence.
@@ -62,9 +62,9 @@ impl HopIdentity {
         Arc::clone(&self.certified)
     }
 
-    /// What the authority says of this key, for evidence that ends with `not_after`. None where there is no authority.
-    pub fn name(&self, not_after: Timestamp) -> Result<Option<Vec<u8>>, NameError> {
-        self.naming.as_ref().map(|naming| naming.name(self.key.kid(), not_after)).transpose()
+    /// Under which its legs run, as its evidence says.
+    pub fn config_digest(&self) -> ConfigDigest {
+        self.config_digest
     }
 }
 
@@ -112,16 +112,16 @@ impl IdentityService {
             not_after: now.plus(LIFETIME),
             config_digest: self.role.config_digest,
         };
-        let naming = self.naming.clone();
-        let name = naming.as_ref().map(|naming| naming.name(key.kid(), claims.not_after)).transpose();
+        let name = self.naming.as_ref().map(|naming| naming.name(key.kid(), claims.not_after)).transpose();
         let name = name.map_err(|e| internal("naming a hop key", &e))?;
         let certificate = certificate::issue_named(&key, &*self.attester, claims, name, now)
             .map_err(|e| internal("having a hop key attested", &e))?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8_der().to_vec()));
         let signer = any_ecdsa_type(&private).map_err(|e| internal("using a hop key", &e))?;
         let chain = vec![CertificateDer::from(certificate.der().to_vec())];
-        let identity =
-            Arc::new(HopIdentity { key, certificate, certified: Arc::new(CertifiedKey::new(chain, signer)), naming });
+        let certified = Arc::new(CertifiedKey::new(chain, signer));
+        let config_digest = self.role.config_digest;
+        let identity = Arc::new(HopIdentity { key, certificate, certified, config_digest });
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         live.retain(|_, identity| identity.strong_count() > 0);
         live.insert(identity.key.kid(), Arc::downgrade(&identity));

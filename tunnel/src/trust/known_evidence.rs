@@ -60,7 +60,7 @@ impl Seen {
         let behind = all.get(&first).map(|behind| behind.evidence.clone()).unwrap_or_default();
         drop(all);
         let now = Timestamp::now();
-        let known = behind.iter().filter_map(|digest| appraiser.recall(digest, now)).map(|(evidence, _)| evidence);
+        let known = behind.iter().filter_map(|digest| appraiser.recall(digest, now)?.0.into_evidence().ok());
         Held([own.clone()].into_iter().chain(known.filter(|evidence| evidence.digest() != own.digest())).collect())
     }
 }

@@ -104,12 +104,13 @@ fn config() {
 #[test]
 fn seeds_are_accepted() {
     use inclavared_attest::certificate::{parse, parse_legacy};
-    use inclavared_attest::evidence::{Claims, Endorsements, Evidence};
+    use inclavared_attest::evidence::{Claims, Endorsements, Evidence, FreshEvidence};
     use inclavared_attest::path::{Open, Trailer, TrailerLimits, no_known_blobs};
     let seeds = Seeds::new();
     assert!(Seeds::client_hello().iter().all(|s| inclavared_wire::tls::parse_client_hello(s).unwrap().is_some()));
-    let [evidence, claims, endorsements] = &seeds.evidence()[..] else { panic!("three kinds") };
+    let [evidence, claims, endorsements, fresh] = &seeds.evidence()[..] else { panic!("four kinds") };
     Evidence::decode(evidence).unwrap();
+    FreshEvidence::decode(fresh).unwrap();
     Claims::decode(claims).unwrap();
     Endorsements::decode(endorsements).unwrap();
     let [hop, legacy] = &seeds.certificates()[..] else { panic!("two kinds") };

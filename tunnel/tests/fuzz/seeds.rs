@@ -7,7 +7,7 @@ use std::time::Duration;
 use inclavared_attest::attester::Attester as _;
 use inclavared_attest::attester::UserData;
 use inclavared_attest::certificate::{LegacyKey, issue, issue_legacy};
-use inclavared_attest::evidence::{Claims, Endorsements, HopClaims, IntelEndorsements};
+use inclavared_attest::evidence::{Claims, Endorsements, FreshClaims, FreshEvidence, HopClaims, IntelEndorsements};
 use inclavared_attest::hop_key::HopKey;
 use inclavared_attest::path::{Abort, Fault, Start};
 use inclavared_attest::sim::{SimAttester, SimPlatform, SimSpec};
@@ -44,7 +44,7 @@ impl Seeds {
         Self { certificate: issued.der().to_vec(), evidence, claims, attester, tdx }
     }
 
-    /// Evidence, claims, endorsements.
+    /// Evidence, claims, endorsements, a fresh quote.
     pub(crate) fn evidence(&self) -> Vec<Vec<u8>> {
         let part = |text: &str| text.repeat(3).into_bytes();
         let endorsements = Endorsements::Simulated(IntelEndorsements {
@@ -57,7 +57,15 @@ impl Seeds {
             qe_identity: part("identity"),
             qe_issuer_chain: part("chain"),
         });
-        vec![self.evidence.clone(), self.claims.clone(), endorsements.encode()]
+        let claims = FreshClaims {
+            config_digest: ConfigDigest::of(b"configuration"),
+            not_after: NOW.plus(Duration::from_secs(1800)),
+            root: Digest::of(b"legs"),
+            iat_ms: NOW.0 * 1000,
+        };
+        let quote = self.attester.quote(&UserData::of_fresh(&claims)).unwrap();
+        let fresh = FreshEvidence::new(self.attester.tag(), quote, claims).unwrap();
+        vec![self.evidence.clone(), self.claims.clone(), endorsements.encode(), fresh.blob().to_vec()]
     }
 
     /// Of a hop, and in the old form.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inclavared_attest::attester::{Attester, UserData};
-use inclavared_attest::evidence::{Claims, Evidence};
+use inclavared_attest::evidence::{FreshClaims, FreshEvidence};
 use inclavared_attest::path::{
     Challenge, Check, Downstream, FreshQuote, Kind, MerkleTree, Own, Record, Side, Stage, TlsParameters, Trailer,
     Upstream, binder, leaf,
@@ -20,7 +20,7 @@ use inclavared_tunnel::path::close::Below;
 use inclavared_tunnel::path::opening::{receive_open, receive_start};
 use inclavared_tunnel::path::statement::Statement;
 use inclavared_tunnel::server::node::Node;
-use inclavared_tunnel::trust::identity::{HopIdentity, IdentityService, Role};
+use inclavared_tunnel::trust::identity::{IdentityService, Role};
 use inclavared_wire::frame::FrameKind;
 use tokio::net::TcpListener;
 
@@ -35,7 +35,9 @@ struct Story {
     /// What its record says, and what its quote covers.
     stated: Challenge,
     covered: Option<(LegId, Kind, u64, Challenge)>,
+    /// For which key, and under which configuration, it covers it.
     key: Option<KeyId>,
+    config: ConfigDigest,
     attester: Arc<SimAttester>,
 }
 
@@ -69,30 +71,35 @@ fn each_lie_in_a_refresh_is_refused_by_its_check() {
         (
             "the quote for another challenge",
             Box::new(move |story, leg| story.covered = Some((leg, Kind::Refresh, 1, other))),
-            Some(Check::FreshNonce),
+            Some(Check::FreshRoot),
         ),
         (
             "the quote for another sequence number",
             Box::new(|story, leg| story.covered = Some((leg, Kind::Refresh, 2, story.stated))),
-            Some(Check::FreshNonce),
+            Some(Check::FreshRoot),
         ),
         (
             "the quote for another kind",
             Box::new(|story, leg| story.covered = Some((leg, Kind::Preview, 1, story.stated))),
-            Some(Check::FreshNonce),
+            Some(Check::FreshRoot),
         ),
         (
             "the quote for another leg",
             Box::new(|story, _| {
                 story.covered = Some((LegId::from_bytes([9; 32]), Kind::Refresh, 1, story.stated));
             }),
-            Some(Check::FreshNonce),
+            Some(Check::FreshRoot),
         ),
         ("no quote", Box::new(|story, _| story.covered = None), Some(Check::BindingLevel)),
         (
             "the quote for another key",
             Box::new(|story, _| story.key = Some(KeyId::from_bytes([8; 32]))),
-            Some(Check::FreshKey),
+            Some(Check::FreshRoot),
+        ),
+        (
+            "the quote of before a reload",
+            Box::new(|story, _| story.config = ConfigDigest::of(b"before")),
+            Some(Check::FreshConfig),
         ),
         (
             "the quote of another machine",
@@ -193,12 +200,13 @@ async fn hop(node: &Node, listener: &TcpListener, attester: &Arc<SimAttester>, l
         stated: challenge,
         covered: Some((facts.id, Kind::Refresh, 1, challenge)),
         key: None,
+        config: ConfigDigest::of(b""),
         attester: Arc::clone(attester),
     };
     lie(&mut story, facts.id);
     let fresh = story.covered.map(|(leg, kind, seq, challenge)| {
-        let binder = binder(Side::Server, leg, asked.digest, identity.key.kid());
-        quote(&story, &identity, leaf(binder, kind, seq, Some(&challenge)))
+        let binder = binder(Side::Server, leg, asked.digest, story.key.unwrap_or(identity.key.kid()));
+        quote(&story, leaf(binder, kind, seq, Some(&challenge)))
     });
     let record = Record {
         stage: Stage::Refresh { preview: statement.preview_digest().unwrap(), challenge: Some(story.stated) },
@@ -222,7 +230,7 @@ async fn hop(node: &Node, listener: &TcpListener, attester: &Arc<SimAttester>, l
         downstream: Downstream::Terminal(TerminalKind::Workload),
     };
     let signed = record.sign(&identity.key).unwrap();
-    let blobs = fresh.map(|(_, evidence)| Arc::from(Evidence::blob(&evidence)));
+    let blobs = fresh.map(|(_, evidence)| Arc::from(evidence.blob()));
     leg.send(FrameKind::Refresh, &Trailer::new(signed, blobs).encode()).await.unwrap();
     match leg.expect(FrameKind::Data, "what the client says", LIMIT).await {
         Err(Error::Fault(fault)) => Some(fault.code),
@@ -230,11 +238,12 @@ async fn hop(node: &Node, listener: &TcpListener, attester: &Arc<SimAttester>, l
     }
 }
 
-fn quote(story: &Story, identity: &HopIdentity, leaf: Digest) -> (FreshQuote, Evidence) {
+fn quote(story: &Story, leaf: Digest) -> (FreshQuote, FreshEvidence) {
     let tree = MerkleTree::new(&[leaf]).unwrap();
-    let hop = identity.certificate.evidence().claims().hop().cloned();
-    let claims = Claims::new(story.key.unwrap_or(identity.key.kid()), hop, Some(tree.root()));
-    let quote = story.attester.quote(&UserData::of(&claims)).unwrap();
-    let evidence = Evidence::new(story.attester.tag(), quote, claims).unwrap();
+    let not_after = Timestamp::now().plus(Duration::from_secs(600));
+    let (config_digest, iat_ms) = (story.config, Timestamp::now_ms());
+    let claims = FreshClaims { config_digest, not_after, root: tree.root(), iat_ms };
+    let quote = story.attester.quote(&UserData::of_fresh(&claims)).unwrap();
+    let evidence = FreshEvidence::new(story.attester.tag(), quote, claims).unwrap();
     (FreshQuote { evidence: evidence.digest(), path: tree.path(0).unwrap() }, evidence)
 }

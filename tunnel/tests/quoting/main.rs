@@ -237,9 +237,9 @@ fn a_device_that_fails_ends_the_opening_at_level_quote() {
     let target = workload.target();
     let verify = client::verify(&verifier.node.side, &target, &verifier.policy, None);
     let error = verifier.runtime.block_on(verify).unwrap_err();
-    assert!(matches!(&error, Error::Fault(fault) if fault.code == Reason::Internal), "{error:?}");
+    assert!(matches!(&error, Error::Fault(fault) if fault.code == Reason::BindingLevel), "{error:?}");
     let (reason, line) = world.ended("workload").error.unwrap();
-    assert_eq!(reason, Reason::Internal);
+    assert_eq!(reason, Reason::BindingLevel);
     assert!(line.contains("no fresh quote over this leg") && line.contains("broken"), "{line}");
     workload.stop();
 }

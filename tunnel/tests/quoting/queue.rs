@@ -1,11 +1,12 @@
 //! The queue of the quotes by itself.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use inclavared_attest::attester::Attester;
-use inclavared_attest::evidence::Evidence;
+use inclavared_attest::attester::{Attester, AttesterError, UserData};
+use inclavared_attest::evidence::{EvidenceTag, FreshEvidence};
 use inclavared_attest::path::{Kind, Nonce, Open, Side, VERSION, binder, leaf};
 use inclavared_attest::policy::Binding;
 use inclavared_attest::{ConfigDigest, Digest, LegId, PolicyDigest, Reason, Timestamp};
@@ -21,13 +22,35 @@ use crate::world::{Device, World};
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn identity(device: &Arc<Device>) -> Arc<HopIdentity> {
+    identity_under(device, b"")
+}
+
+fn identity_under(device: &Arc<Device>, config: &[u8]) -> Arc<HopIdentity> {
     let role = Role {
         chain_role: "workload".to_owned(),
         policy_digest: PolicyDigest::of(b""),
-        config_digest: ConfigDigest::of(b""),
+        config_digest: ConfigDigest::of(config),
     };
     let now = Timestamp::now();
     IdentityService::start(Arc::clone(device) as Arc<dyn Attester>, role, now).unwrap().current(now).unwrap()
+}
+
+/// Quotes nothing.
+#[derive(Debug)]
+struct NullAttester;
+
+impl Attester for NullAttester {
+    fn name(&self) -> &'static str {
+        "null"
+    }
+
+    fn tag(&self) -> EvidenceTag {
+        EvidenceTag::Null
+    }
+
+    fn quote(&self, _: &UserData) -> Result<Vec<u8>, AttesterError> {
+        Ok(Vec::new())
+    }
 }
 
 /// A leg with that number, and what a quote for its preview has to cover.
@@ -50,15 +73,53 @@ fn leg(identity: &Arc<HopIdentity>, number: u8) -> (Leaf, Digest) {
     (statement.preview_leaf(), leaf(binder(Side::Server, id, digest, server), Kind::Preview, 0, None))
 }
 
+/// A hundred keys that are not in service any more, each with a leg that is challenged: one quote a round.
+#[test]
+fn retired_keys_cost_no_more_than_one() {
+    const KEYS: u8 = 100;
+    let world = World::new();
+    let device = world.device(Duration::from_millis(20));
+    let keys: Vec<_> = (0..KEYS).map(|_| identity(&device)).collect();
+    let (pool, _threads) = BlockingPool::new(1, 8).unwrap();
+    let quoter = Quoter::new(Arc::clone(&device) as Arc<dyn Attester>, pool, LIMIT);
+    for round in 0..3 {
+        let before = device.begun.load(Ordering::SeqCst);
+        block_on(async {
+            let first = quoter.ask(leg(&keys[0], 255).0).unwrap();
+            device.is_busy(before + 1).await;
+            let all: Vec<_> =
+                (0..KEYS).map(|number| quoter.ask(leg(&keys[usize::from(number)], number).0).unwrap()).collect();
+            first.done().await.unwrap();
+            for pending in all {
+                pending.done().await.unwrap();
+            }
+        });
+        assert_eq!(device.begun.load(Ordering::SeqCst) - before, 2, "round {round}");
+    }
+}
+
+/// Who asks what nothing can answer is told so, and does not wait for it.
+#[test]
+fn nothing_quotes_where_there_is_no_attester() {
+    let world = World::new();
+    let key = identity(&world.device(Duration::ZERO));
+    let (pool, _threads) = BlockingPool::new(1, 8).unwrap();
+    let quoter = Quoter::new(Arc::new(NullAttester) as Arc<dyn Attester>, pool, LIMIT);
+    assert!(!quoter.can_quote());
+    let error = quoter.ask(leg(&key, 1).0).unwrap_err();
+    assert!(matches!(error, Error::NeverQuotes) && error.reason() == Reason::BindingLevel, "{error:?}");
+}
+
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
+/// One tree serves all keys, as many as there are; legs from before a reload have another.
 #[test]
-fn legs_share_a_quote_where_they_share_a_key() {
+fn legs_share_a_quote_whatever_their_keys() {
     let world = World::new();
     let device = world.device(Duration::from_millis(100));
-    let keys = [identity(&device), identity(&device)];
+    let keys = [identity(&device), identity(&device), identity_under(&device, b"before a reload")];
     let (pool, _threads) = BlockingPool::new(1, 8).unwrap();
     let quoter = Quoter::new(Arc::clone(&device) as Arc<dyn Attester>, pool, LIMIT);
     let before = device.begun.load(Ordering::SeqCst);
@@ -68,7 +129,7 @@ fn legs_share_a_quote_where_they_share_a_key() {
         device.is_busy(before + 1).await;
         let others: Vec<_> = (1..=40)
             .map(|number| {
-                let key = &keys[usize::from(number % 2)];
+                let key = &keys[usize::from(number % 3)];
                 let (leaf, digest) = leg(key, number);
                 (key, digest, quoter.ask(leaf).unwrap())
             })
@@ -76,18 +137,19 @@ fn legs_share_a_quote_where_they_share_a_key() {
         // Who has gone is not quoted for.
         drop(quoter.ask(leg(&keys[0], 99).0).unwrap());
         first.done().await.unwrap();
+        let mut quotes = HashSet::new();
         for (key, digest, pending) in others {
             let fresh = pending.done().await.unwrap();
-            let evidence = Evidence::decode(&fresh.blob).unwrap();
+            let evidence = FreshEvidence::decode(&fresh.blob).unwrap();
             assert_eq!(fresh.quote.evidence, evidence.digest());
-            assert_eq!(evidence.claims().key(), key.key.kid());
-            assert_eq!(evidence.claims().nonce(), Some(fresh.quote.path.root(&digest)));
-            let (hop, certified) = (evidence.claims().hop().unwrap(), key.certificate.evidence().claims());
-            assert_eq!(hop.chain_role, "workload");
-            assert_eq!(hop.config_digest, certified.hop().unwrap().config_digest);
-            // A tree of 20 leaves has five levels; an odd node passes some of them over.
-            assert!((3..=5).contains(&fresh.quote.path.siblings.len()), "{:?}", fresh.quote.path);
+            assert_eq!(evidence.claims().root, fresh.quote.path.root(&digest));
+            let certified = key.certificate.evidence().claims();
+            assert_eq!(evidence.claims().config_digest, certified.hop().unwrap().config_digest);
+            quotes.insert(evidence.digest());
+            // A tree of 13 or 27 leaves has four or five levels; an odd node passes some of them over.
+            assert!((2..=5).contains(&fresh.quote.path.siblings.len()), "{:?}", fresh.quote.path);
         }
+        assert_eq!(quotes.len(), 2, "one a configuration");
     });
     assert_eq!(device.begun.load(Ordering::SeqCst) - before, 3);
     assert_eq!(device.overlaps.load(Ordering::SeqCst), 0);
@@ -110,7 +172,7 @@ fn a_slow_and_a_broken_device_are_errors_and_the_next_quote_is_made() {
         let (one, two) = (quoter.ask(leg(&key, 1).0).unwrap(), quoter.ask(leg(&key, 2).0).unwrap());
         for pending in [one, two] {
             let failed = pending.done().await.unwrap_err();
-            assert!(matches!(&failed, Error::Quote(_)) && failed.reason() == Reason::Internal, "{failed:?}");
+            assert!(matches!(&failed, Error::Quote(_)) && failed.reason() == Reason::BindingLevel, "{failed:?}");
         }
         device.broken.store(false, Ordering::SeqCst);
         quoter.ask(leg(&key, 3).0).unwrap().done().await.unwrap();

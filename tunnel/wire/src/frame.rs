@@ -1,7 +1,8 @@
 //! The frames of `inclavared/1` (docs/PROTOCOL.md section 4): their header, and putting frames together that came
 //! in several TLS records or several in one.
 //!
-//! Owns the form of a frame. Which frame may come when is the business of whoever reads them.
+//! Owns the form of a frame. Which frame may come when is the business of whoever reads them: it says so by [`Admits`],
+//! and what it does not name is refused by its header, before any memory is taken for its payload.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -28,6 +29,8 @@ macro_rules! kinds {
         pub enum FrameKind { $($(#[$doc])* $name = $code,)* }
 
         impl FrameKind {
+            const ALL: &[Self] = &[$(Self::$name),*];
+
             fn from_code(code: u8) -> Option<Self> {
                 match code { $($code => Some(Self::$name),)* _ => None }
             }
@@ -94,6 +97,73 @@ pub enum FrameError {
     /// DATA carries a byte at least.
     #[error("an empty DATA frame")]
     EmptyData,
+    #[error("a {0:?} frame, which may not come now")]
+    OutOfPlace(FrameKind),
+}
+
+/// The kinds of frames that may come now, and how long each may be. It follows from the side and the state of whoever
+/// reads (docs/PROTOCOL.md section 4, "States").
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Admits {
+    /// A bit for each kind, by its code.
+    kinds: u16,
+    /// The most that any payload may be, in bytes, below what its kind allows.
+    longest: usize,
+}
+
+impl Admits {
+    pub const NOTHING: Self = Self { kinds: 0, longest: MAX_CONTROL };
+    /// Whatever the protocol knows.
+    pub const ALL: Self = Self::of(FrameKind::ALL);
+    /// What a client may send, in whatever state it is.
+    pub const OF_CLIENT: Self = Self::of(&[
+        FrameKind::Open,
+        FrameKind::Start,
+        FrameKind::Abort,
+        FrameKind::Data,
+        FrameKind::Challenge,
+        FrameKind::End,
+        FrameKind::Fault,
+    ]);
+    /// What a server may send, in whatever state it is.
+    pub const OF_SERVER: Self = Self::of(&[
+        FrameKind::Preview,
+        FrameKind::Data,
+        FrameKind::Refresh,
+        FrameKind::End,
+        FrameKind::Trailer,
+        FrameKind::Fault,
+    ]);
+
+    pub const fn of(kinds: &[FrameKind]) -> Self {
+        let mut admits = Self::NOTHING;
+        let mut at = 0;
+        while at < kinds.len() {
+            admits.kinds |= 1 << kinds[at] as u8;
+            at += 1;
+        }
+        admits
+    }
+
+    /// The same but for one kind.
+    pub const fn without(self, kind: FrameKind) -> Self {
+        Self { kinds: self.kinds & !(1 << kind as u8), longest: self.longest }
+    }
+
+    /// The same, of payloads of at most so many bytes.
+    pub const fn at_most(self, longest: usize) -> Self {
+        Self { kinds: self.kinds, longest }
+    }
+
+    fn check(self, kind: FrameKind, len: usize) -> Result<(), FrameError> {
+        if self.kinds & 1 << kind as u8 == 0 {
+            return Err(FrameError::OutOfPlace(kind));
+        }
+        if len > self.longest {
+            return Err(FrameError::TooLong { kind, found: len, limit: self.longest });
+        }
+        Ok(())
+    }
 }
 
 /// The header of a frame with `len` bytes of payload.
@@ -127,14 +197,24 @@ pub fn is_whole_data(record: &[u8]) -> bool {
 
 /// Puts frames together from the contents of records.
 ///
-/// Invariant: holds less than one whole frame between calls of [`take`](Self::take) that returned `None`, so at
-/// most [`MAX_CONTROL`] and a header.
-#[derive(Default, Debug)]
+/// Invariant: holds less than one whole frame between calls of [`take`](Self::take) that returned `None`, and only of a
+/// kind and length that was admitted: at most that and a header.
+#[derive(Debug)]
 pub struct Assembler {
+    admits: Admits,
     partial: BytesMut,
 }
 
 impl Assembler {
+    pub fn new(admits: Admits) -> Self {
+        Self { admits, partial: BytesMut::new() }
+    }
+
+    /// From now on these may come. What is begun and not whole is judged anew.
+    pub fn admit(&mut self, admits: Admits) {
+        self.admits = admits;
+    }
+
     /// Nothing of an unfinished frame is held: the next record begins a frame.
     pub fn is_empty(&self) -> bool {
         self.partial.is_empty()
@@ -148,6 +228,7 @@ impl Assembler {
     /// The next whole frame.
     pub fn take(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some((kind, len)) = parse_header(&self.partial)? else { return Ok(None) };
+        self.admits.check(kind, len)?;
         if self.partial.len() < HEADER + len {
             return Ok(None);
         }
@@ -175,7 +256,7 @@ mod tests {
             wire.extend_from_slice(payload);
         }
         for step in 1..wire.len() {
-            let mut assembler = Assembler::default();
+            let mut assembler = Assembler::new(Admits::ALL);
             let mut seen = Vec::new();
             for chunk in wire.chunks(step) {
                 assembler.push(chunk);
@@ -207,6 +288,36 @@ mod tests {
             Err(FrameError::TooLong { kind: FrameKind::Data, found: MAX_DATA + 1, limit: MAX_DATA })
         );
         assert!(parse_header(&[5, 0, 0]).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_may_not_come_is_refused_by_its_header() {
+        let mut assembler = Assembler::new(Admits::OF_CLIENT);
+        assembler.push(&header(FrameKind::Preview, MAX_CONTROL));
+        assert_eq!(assembler.take(), Err(FrameError::OutOfPlace(FrameKind::Preview)));
+
+        let mut assembler = Assembler::new(Admits::of(&[FrameKind::Start, FrameKind::Abort]).at_most(100));
+        assembler.push(&header(FrameKind::Start, 101));
+        let long = FrameError::TooLong { kind: FrameKind::Start, found: 101, limit: 100 };
+        assert_eq!(assembler.take(), Err(long));
+
+        // A state that changes in the middle of a frame.
+        let mut assembler = Assembler::new(Admits::OF_SERVER);
+        assembler.push(&header(FrameKind::Data, 3));
+        assert_eq!(assembler.take(), Ok(None));
+        assembler.admit(Admits::OF_SERVER.without(FrameKind::Data));
+        assembler.push(b"abc");
+        assert_eq!(assembler.take(), Err(FrameError::OutOfPlace(FrameKind::Data)));
+    }
+
+    #[test]
+    fn each_kind_is_one_sides_or_both() {
+        for kind in FrameKind::ALL {
+            let by = [Admits::OF_CLIENT, Admits::OF_SERVER].map(|side| side.check(*kind, 0).is_ok());
+            assert!(by.contains(&true), "{kind:?} is nobody's");
+            assert_eq!(Admits::ALL.check(*kind, 0), Ok(()));
+            assert_eq!(Admits::NOTHING.check(*kind, 0), Err(FrameError::OutOfPlace(*kind)));
+        }
     }
 
     #[test]

@@ -325,7 +325,7 @@ fn revocation() {
 
 /// Evidence whose report covers its claims.
 fn evidence(spec: &VekSpec, masked: bool) -> Evidence {
-    let claims = Claims::new(KeyId::of(b"key"), None, None);
+    let claims = Claims::new(KeyId::of(b"key"), None);
     let report = TestAmd::shared().report(spec, |report| {
         report[0x50..0x90].copy_from_slice(UserData::of(&claims).as_bytes());
         if masked {

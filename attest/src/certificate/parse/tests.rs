@@ -7,8 +7,9 @@ use super::super::testing::{
 };
 use super::super::{CmwError, MAX_CERTIFICATE_LEN};
 use super::*;
+use crate::Digest;
 use crate::Reason;
-use crate::evidence::{Claims, EvidenceError, IntelEndorsements, UserData};
+use crate::evidence::{Claims, EvidenceError, FreshClaims, FreshEvidence, IntelEndorsements, UserData};
 use crate::hop_key::HopKey;
 use crate::tee::{EvidenceTag, Tee};
 
@@ -51,6 +52,26 @@ fn refuses_two_evidences() {
     ] {
         let error = refusal(&signed(&with(&extensions), &key));
         assert_eq!(error, CertificateError::TwoEvidences);
+        assert_eq!(error.reason(), Reason::EvidenceForm);
+    }
+}
+
+/// Of this very hop, by its own platform, over its own leg: whatever stands in it, it names no key.
+#[test]
+fn a_fresh_quote_is_no_certificates_evidence() {
+    let key = key();
+    let claims = FreshClaims {
+        config_digest: hop().config_digest,
+        not_after: hop().not_after,
+        root: Digest::of(b"legs of the key"),
+        iat_ms: NOW.0 * 1000,
+    };
+    let quote = crate::quote::testing::sgx_v3(UserData::of_fresh(&claims).as_bytes());
+    let fresh = FreshEvidence::new(EvidenceTag::IntelQuote, quote, claims).unwrap();
+    let wrapped = octet_string(fresh.blob());
+    for extension in [(TAGGED_EVIDENCE, fresh.blob()), (CMW, &wrapped)] {
+        let error = refusal(&signed(&with(&[extension]), &key));
+        assert_eq!(error, CertificateError::Evidence(EvidenceError::NotOfAKey));
         assert_eq!(error.reason(), Reason::EvidenceForm);
     }
 }
@@ -245,7 +266,7 @@ fn refuses_what_does_not_end_where_it_should() {
 #[test]
 fn claims_of_others_need_no_hop_claim() {
     let key = key();
-    let claims = Claims::new(key.kid(), None, None);
+    let claims = Claims::new(key.kid(), None);
     let quote = crate::quote::testing::sgx_v3(UserData::of(&claims).as_bytes());
     let evidence = Evidence::new(EvidenceTag::IntelQuote, quote, claims).unwrap();
     let mut params = with(&[(TAGGED_EVIDENCE, evidence.blob())]);

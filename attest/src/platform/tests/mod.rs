@@ -46,7 +46,7 @@ fn pen(spec: SimSpec) -> Pen {
 }
 
 fn user_data(name: &str) -> UserData {
-    UserData::of(&Claims::new(KeyId::of(name.as_bytes()), None, None))
+    UserData::of(&Claims::new(KeyId::of(name.as_bytes()), None))
 }
 
 /// From the driver to a certificate, as a peer reads it.

@@ -129,7 +129,7 @@ impl Chain {
     pub(super) fn with_legacy_end(mut self, world: &World, label: &str) -> Self {
         let attester = SimAttester::new(&world.platform, SimSpec::sgx(label)).unwrap();
         let key = HopKey::generate().unwrap();
-        let claims = Claims::new(key.kid(), None, None);
+        let claims = Claims::new(key.kid(), None);
         let quote = attester.quote(&UserData::of(&claims)).unwrap();
         let evidence = Evidence::new(attester.tag(), quote, claims).unwrap();
         self.end = Downstream::Legacy(peer_of(LegId::from_bytes([3; 32]), key.kid(), evidence.digest()));

@@ -78,7 +78,7 @@ fn every_hop_has_one_that_the_verifier_knows() {
     let attest = |policy: &str| world.attest(&hops[0].address, &format!("--policy {policy}"));
     let (code, path) = attest(&names(&world, "ours", &["gateway", "workload"], ""));
     assert_eq!(code, Some(0), "{path:#}");
-    // Fresh quotes carry it, too.
+    // At level `quote`, too, whose fresh quotes name nobody.
     let quoted = names(&world, "ours", &["workload", "gateway"], "binding = \"quote\"\n");
     let (code, path) = attest(&quoted);
     assert_eq!((code, &path["hops"][4]["bound_by"]), (Some(0), &"quote".into()), "{path:#}");

@@ -53,7 +53,7 @@ fn a_report_in_a_file() {
     let (_service, url) = pccs(&format!("--platform {}", world.platform()), "127.0.0.1:0");
     let platform = Arc::new(SimPlatform::load(&world.path("platform"), Timestamp::now()).unwrap());
     let attester = SimSnpAttester::new(&platform, SimSnpSpec::new("code"), Timestamp::now()).unwrap();
-    let report = attester.quote(&UserData::of(&Claims::new(KeyId::of(b"key"), None, None))).unwrap();
+    let report = attester.quote(&UserData::of(&Claims::new(KeyId::of(b"key"), None))).unwrap();
     let file = |name: &str| world.path(name).display().to_string();
     fs::write(world.path("report.bin"), report).unwrap();
     let (report, bundle, cache, again) = (file("report.bin"), file("amd.json"), file("cache"), file("again.json"));

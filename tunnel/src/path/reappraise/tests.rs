@@ -65,7 +65,7 @@ impl World {
             not_after: Timestamp(self.now.0 - 1),
             config_digest: ConfigDigest::of(b""),
         };
-        let claims = Claims::new(KeyId(Digest::of(b"key")), Some(hop), None);
+        let claims = Claims::new(KeyId(Digest::of(b"key")), Some(hop));
         let attester = SimAttester::new(&self.platform, SimSpec::of(Tee::Sgx, "a").unwrap()).unwrap();
         let quote = attester.quote(&UserData::of(&claims)).unwrap();
         Evidence::new(EvidenceTag::Simulated, quote, claims).unwrap()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use inclavared_attest::Reason;
 use inclavared_attest::appraise::snp::{SigningKey, SnpRequest};
 use inclavared_attest::appraise::{CollateralId, Root, amd_root, collateral_id};
-use inclavared_attest::evidence::{Evidence, EvidenceTag};
+use inclavared_attest::evidence::{EvidenceTag, Quoted};
 use inclavared_attest::path::{Trailer, TrailerLimits};
 use inclavared_collateral::{CollateralError, CollateralService};
 use tokio::task::JoinSet;
@@ -30,7 +30,7 @@ pub(super) fn is_for_want_of_collateral(refused: &Refused) -> bool {
     matches!(refused.reason(), Reason::Collateral | Reason::Expired)
 }
 
-pub(super) fn needs_of(evidence: &Evidence) -> Needs {
+pub(super) fn needs_of(evidence: &Quoted) -> Needs {
     if let Some(root) = amd_root(evidence.tag(), evidence.quote()) {
         return SnpRequest::of(evidence.quote()).map(|request| needs_of_report(root, request)).unwrap_or_default();
     }
@@ -61,7 +61,7 @@ fn needs_of_report(root: Root, request: SnpRequest) -> Needs {
 /// For every piece of evidence of a trailer. What cannot be read needs none: it is refused for that.
 pub(super) fn needs_of_trailer(trailer: &[u8], limits: &TrailerLimits, held: &Held) -> Needs {
     let Ok(trailer) = Trailer::decode(trailer, limits, &|name| held.blob(name)) else { return Needs::new() };
-    let evidence = trailer.blobs().filter_map(|(_, blob)| Evidence::decode(blob).ok());
+    let evidence = trailer.blobs().filter_map(|(_, blob)| Quoted::decode(blob).ok());
     evidence.flat_map(|evidence| needs_of(&evidence)).collect()
 }
 

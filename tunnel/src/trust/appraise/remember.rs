@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use inclavared_attest::appraise::snp::{AmdSetId, SnpRequest};
 use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised, CollateralBook, CollateralId, Root, amd_root};
-use inclavared_attest::evidence::{Endorsements, Evidence};
+use inclavared_attest::evidence::{Endorsements, Quoted};
 use inclavared_attest::{CollateralDigest, EvidenceDigest, Reason, Timestamp};
 
 use super::missing::{self, Need};
@@ -54,7 +54,7 @@ struct Known {
 }
 
 struct Remembered {
-    evidence: Evidence,
+    evidence: Quoted,
     appraised: Arc<Appraised>,
     basis: Basis,
     rests_on: RestsOn,
@@ -127,7 +127,7 @@ impl<A: Appraise> RememberingAppraiser<A> {
     }
 
     /// What was accepted, or what was refused a moment ago.
-    fn look(&self, evidence: &Evidence, now: Timestamp) -> Option<Result<Arc<Appraised>, AppraisalError>> {
+    fn look(&self, evidence: &Quoted, now: Timestamp) -> Option<Result<Arc<Appraised>, AppraisalError>> {
         let digest = evidence.digest();
         if let Some((_, appraised)) = self.recall(&digest, now) {
             return Some(Ok(appraised));
@@ -138,7 +138,7 @@ impl<A: Appraise> RememberingAppraiser<A> {
     }
 
     /// Appraises, as the only one for this evidence at this time.
-    fn appraise_alone(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+    fn appraise_alone(&self, evidence: &Quoted, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
         let digest = evidence.digest();
         let mut known = self.known();
         while known.flights.contains(&digest) {
@@ -167,7 +167,7 @@ impl<A: Appraise> RememberingAppraiser<A> {
         result
     }
 
-    fn accept(&self, evidence: &Evidence, appraised: &Arc<Appraised>, on: (Basis, RestsOn), now: Timestamp) {
+    fn accept(&self, evidence: &Quoted, appraised: &Arc<Appraised>, on: (Basis, RestsOn), now: Timestamp) {
         let (basis, rests_on) = on;
         let rests_on = match rests_on {
             RestsOn::Intel(_) => RestsOn::Intel(Some(appraised.collateral)),
@@ -192,7 +192,7 @@ impl<A: Appraise> RememberingAppraiser<A> {
         self.counters.set_size(known.accepted.len());
     }
 
-    fn check_list(&self, evidence: &Evidence, appraised: &Appraised) {
+    fn check_list(&self, evidence: &Quoted, appraised: &Appraised) {
         if appraised.revocation_checked {
             return;
         }
@@ -219,7 +219,7 @@ impl<A: Appraise> RememberingAppraiser<A> {
 }
 
 impl<A: Appraise> Appraise for RememberingAppraiser<A> {
-    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+    fn appraise(&self, evidence: &Quoted, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
         match self.look(evidence, now) {
             Some(answer) => {
                 self.counters.hits.increment();
@@ -229,7 +229,7 @@ impl<A: Appraise> Appraise for RememberingAppraiser<A> {
         }
     }
 
-    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<(Evidence, Arc<Appraised>)> {
+    fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<(Quoted, Arc<Appraised>)> {
         let mut known = self.known();
         let held = known.accepted.get(evidence)?;
         if now < held.until && self.is_current(held.basis, &held.rests_on) {
@@ -243,7 +243,7 @@ impl<A: Appraise> Appraise for RememberingAppraiser<A> {
 
     fn learn_endorsements(
         &self,
-        evidence: &Evidence,
+        evidence: &Quoted,
         endorsements: &Endorsements,
         now: Timestamp,
     ) -> Result<(), AppraisalError> {
@@ -251,7 +251,7 @@ impl<A: Appraise> Appraise for RememberingAppraiser<A> {
     }
 }
 
-fn basis_of(evidence: &Evidence) -> Basis {
+fn basis_of(evidence: &Quoted) -> Basis {
     match amd_root(evidence.tag(), evidence.quote()) {
         Some(root) => Basis::Amd(root),
         None => Basis::Intel(missing::needs_of(evidence).into_iter().find_map(|need| match need {

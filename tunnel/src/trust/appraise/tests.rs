@@ -20,7 +20,7 @@ struct Learns {
 }
 
 impl Appraise for Learns {
-    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+    fn appraise(&self, evidence: &Quoted, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
         self.appraised.fetch_add(1, Ordering::Relaxed);
         match self.learnt.load(Ordering::Relaxed) {
             0 => Err(error(self.refuses, "appraisal")),
@@ -28,7 +28,7 @@ impl Appraise for Learns {
         }
     }
 
-    fn learn_endorsements(&self, _: &Evidence, _: &Endorsements, _: Timestamp) -> Result<(), AppraisalError> {
+    fn learn_endorsements(&self, _: &Quoted, _: &Endorsements, _: Timestamp) -> Result<(), AppraisalError> {
         if !self.useful {
             return Err(error(Reason::QuoteSignature, "certificates"));
         }
@@ -108,7 +108,7 @@ struct Slow {
 }
 
 impl Appraise for Slow {
-    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+    fn appraise(&self, evidence: &Quoted, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
         self.appraised.fetch_add(1, Ordering::SeqCst);
         std::thread::park_timeout(Duration::from_millis(50));
         match self.refuses {

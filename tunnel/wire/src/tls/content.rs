@@ -38,6 +38,10 @@ impl Inbound {
         Self { role, partial: Vec::new(), empty_records: 0, key_updates: 0, warnings: 0 }
     }
 
+    pub(super) fn is_of_client(&self) -> bool {
+        self.role == Role::Client
+    }
+
     /// One record's content, its type and padding taken off.
     pub(super) fn record(&mut self, kind: u8, content: &[u8]) -> Result<Meaning, RecordError> {
         if kind != HANDSHAKE && !self.partial.is_empty() {

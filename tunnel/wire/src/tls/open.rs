@@ -24,6 +24,11 @@ impl Opener {
         Self { key, secret, inbound: Inbound::new(role), limit, asked: false, ended: false }
     }
 
+    /// It reads what a server sends.
+    pub fn is_of_client(&self) -> bool {
+        self.inbound.is_of_client()
+    }
+
     /// Opens the record at the start of `buf`, in place: [`Content::Data`] names where in `buf` its payload lies,
     /// and the rest of the record's bytes are of no use any more.
     ///

@@ -66,8 +66,7 @@ pub enum RecordError {
     /// A record longer than TLS allows (RFC 8446 section 5.2), in bytes.
     #[error("a record of {0} bytes is too long")]
     Overflow(usize),
-    /// Forged, damaged, or out of order. One is enough to end the session, so the AEAD's limit on failed openings
-    /// (RFC 8446 section 5.5, 2^36 and more) is never near.
+    /// Forged, damaged, or out of order. One ends the session (RFC 8446 section 5.2), so nobody can try twice.
     #[error("a record does not authenticate")]
     BadMac,
     /// Plaintext where everything is protected, by its content type.
