@@ -16,7 +16,7 @@ use inclavared_attest::Timestamp;
 use inclavared_attest::appraise::snp::AmdSet;
 use inclavared_attest::appraise::{AppraisalError, Appraise, Appraised, Appraiser, CollateralBook, Root, TrustRoots};
 use inclavared_attest::attester::Attester;
-use inclavared_attest::evidence::{Evidence, Tee};
+use inclavared_attest::evidence::{Quoted, Tee};
 use inclavared_attest::path::{Expects, verify_path};
 use inclavared_attest::sim::{SimPlatform, SimSnpAttester, SimSnpSpec};
 use inclavared_tunnel::trust::appraise::RememberingAppraiser;
@@ -28,7 +28,7 @@ use world::{NOW, World, policy};
 struct Same<'a>(&'a Appraiser);
 
 impl Appraise for Same<'_> {
-    fn appraise(&self, evidence: &Evidence, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
+    fn appraise(&self, evidence: &Quoted, now: Timestamp) -> Result<Arc<Appraised>, AppraisalError> {
         self.0.appraise(evidence, now)
     }
 }

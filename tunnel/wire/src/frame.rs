@@ -97,6 +97,7 @@ pub enum FrameError {
     /// DATA carries a byte at least.
     #[error("an empty DATA frame")]
     EmptyData,
+    /// Its side or its state does not allow it.
     #[error("a {0:?} frame, which may not come now")]
     OutOfPlace(FrameKind),
 }
@@ -112,6 +113,7 @@ pub struct Admits {
 }
 
 impl Admits {
+    /// No frame at all.
     pub const NOTHING: Self = Self { kinds: 0, longest: MAX_CONTROL };
     /// Whatever the protocol knows.
     pub const ALL: Self = Self::of(FrameKind::ALL);
@@ -135,6 +137,7 @@ impl Admits {
         FrameKind::Fault,
     ]);
 
+    /// Frames of these kinds, each as long as its kind allows.
     pub const fn of(kinds: &[FrameKind]) -> Self {
         let mut admits = Self::NOTHING;
         let mut at = 0;
@@ -206,6 +209,7 @@ pub struct Assembler {
 }
 
 impl Assembler {
+    /// Puts together what `admits` allows.
     pub fn new(admits: Admits) -> Self {
         Self { admits, partial: BytesMut::new() }
     }

@@ -56,6 +56,7 @@ impl Program {
     }
 
     /// The process id.
+    #[allow(dead_code, reason = "the tests of attacks ask for it")]
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
