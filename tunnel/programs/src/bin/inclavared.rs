@@ -1,5 +1,6 @@
 //! The attested-TLS proxy.
 
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -64,14 +65,14 @@ fn run(config: Config) -> anyhow::Result<()> {
 
 fn check(file: &Path) -> anyhow::Result<()> {
     let summary = inclavared_config::check(file)?;
-    println!("{summary}");
-    Ok(())
+    writeln!(io::stdout(), "{summary}").context("writing to standard output")
 }
 
 fn sim_init(folder: &Path, renew: bool) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let platform =
         if renew { SimPlatform::renew_folder(folder, now)? } else { SimPlatform::load_or_create(folder, now)? };
-    println!("simulated platform in {}: its collateral holds until {}", folder.display(), platform.expires());
-    Ok(())
+    let (folder, expires) = (folder.display(), platform.expires());
+    writeln!(io::stdout(), "simulated platform in {folder}: its collateral holds until {expires}")
+        .context("writing to standard output")
 }

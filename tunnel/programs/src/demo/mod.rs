@@ -8,6 +8,7 @@ mod transfer;
 
 use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
@@ -22,16 +23,22 @@ use inclavared_tunnel::server::process::{Process, Setup};
 use crate::cli::DemoOptions;
 use crate::relying_party::{RelyingParty, forwarding};
 use crate::report::{self, Finding, Recording};
+use crate::signals::EndAsked;
 use stage::Stage;
 
 /// What is sent through the chain and back.
 const SIZE: u64 = 64 << 20;
 
 /// Runs the demo. An error is a failure of what it set out to show.
+///
+/// With `--json` standard output has JSON alone, a document a line: the verified path, and the refusal of the changed hop.
+/// What is told besides goes to standard error.
 pub fn run(options: &DemoOptions) -> anyhow::Result<()> {
     let begun = Instant::now();
+    let say = |line: &str| say(line, options.json);
     say("1. A simulated platform, a workload and the hops before it, on loopback")?;
     let mut stage = Stage::set(usize::from(options.hops))?;
+    clean_up_when_interrupted(&stage)?;
     for line in stage.lines() {
         say(&format!("   {line}"))?;
     }
@@ -50,7 +57,7 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<()> {
         (path, recorded)
     };
     if options.json {
-        say(&report::json_line(&report::path_json(&path, Timestamp::now())))?;
+        document(&report::json_line(&report::path_json(&path, Timestamp::now())))?;
     } else {
         say(&report::success(&path, Timestamp::now()))?;
     }
@@ -73,6 +80,7 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<()> {
     });
     match refused {
         Ok(()) => bail!("a hop with another measurement was accepted"),
+        Err(error) if options.json => document(&report::json_line(&report::failure_json(&Finding::from(&error))))?,
         Err(error) => say(&report::failure(&Finding::from(&error)))?,
     }
     stage.end();
@@ -122,6 +130,28 @@ fn is_complete(closed: &Closed) -> bool {
 }
 
 /// Whoever reads along may have gone: that is an error, not a panic.
-fn say(line: &str) -> anyhow::Result<()> {
+fn say(line: &str, aside: bool) -> anyhow::Result<()> {
+    match aside {
+        true => writeln!(io::stderr(), "{line}").context("writing to standard error"),
+        false => document(line),
+    }
+}
+
+fn document(line: &str) -> anyhow::Result<()> {
     writeln!(io::stdout(), "{line}").context("writing to standard output")
 }
+
+/// An interrupted demo leaves no folder with keys behind.
+fn clean_up_when_interrupted(stage: &Stage) -> anyhow::Result<()> {
+    let end = EndAsked::take_over().context("taking over the signals")?;
+    let folder = stage.folder().to_owned();
+    thread::Builder::new().name("interrupted".to_owned()).spawn(move || {
+        end.wait();
+        let _ = std::fs::remove_dir_all(folder);
+        std::process::exit(INTERRUPTED);
+    })?;
+    Ok(())
+}
+
+/// What a shell makes of SIGINT: 128 and the signal's number.
+const INTERRUPTED: i32 = 130;

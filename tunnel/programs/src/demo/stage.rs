@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ impl Stage {
     /// Makes the platform and starts `count` hops, the workload included.
     pub(super) fn set(count: usize) -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("inclavared-demo-{}", std::process::id()));
+        // Fails where it exists: nobody else has laid it out, and nobody else looks into it.
+        std::fs::DirBuilder::new().mode(0o700).create(&folder).with_context(|| folder.display().to_string())?;
         SimPlatform::generate(Timestamp::now())?.save(&folder)?;
         let mut stage = Self { folder, hops: Vec::new() };
         for position in (1..=count).rev() {
@@ -49,6 +52,11 @@ impl Stage {
             stage.hops.insert(0, hop);
         }
         Ok(stage)
+    }
+
+    /// Where the keys of the platform are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What was started, a line each.

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use inclavared_attest::{KeyId, Timestamp, path};
 use inclavared_config::{Scope, differences, parse_policy};
 use inclavared_programs::cli::{ComparedFile, DiffWith, Import, Measure, ValuesFile, Verification};
@@ -26,7 +27,7 @@ pub(crate) fn record(path: Verification, to: &ValuesFile) -> anyhow::Result<Exit
     };
     let text = recorded(&party, &verified, &to.name, to.operator.as_deref(), kid);
     reference_values::write(&text, to, key.as_ref())?;
-    say_written(&format!("{} hops recorded", verified.hops.len()), to, kid);
+    say_written(&format!("{} hops recorded", verified.hops.len()), to, kid)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -53,13 +54,14 @@ fn recorded(
     report::recorded(verified, &Recording { name, address: &address, at, operator, key, policy })
 }
 
-fn say_written(what: &str, to: &ValuesFile, key: Option<KeyId>) {
-    let Some(out) = &to.out else { return };
+fn say_written(what: &str, to: &ValuesFile, key: Option<KeyId>) -> anyhow::Result<()> {
+    let Some(out) = &to.out else { return Ok(()) };
     let out = out.display();
-    println!("{what} in {out}: use it with `--policy {out}`, or as `reference_values` in a policy");
+    let mut said = format!("{what} in {out}: use it with `--policy {out}`, or as `reference_values` in a policy\n");
     if let Some(key) = key {
-        println!("signed in {out}.sig with the key {key}");
+        said.push_str(&format!("signed in {out}.sig with the key {key}\n"));
     }
+    io::stdout().write_all(said.as_bytes()).context("writing to standard output")
 }
 
 /// Compares reference values: exit status 0 if they are the same, 1 if not, 2 if it could not be tried.
@@ -98,7 +100,7 @@ pub(crate) fn import(import: &Import) -> anyhow::Result<ExitCode> {
     let kid = key.as_ref().map(|key| key.trusted().kid());
     let text = reference_values::import(import, kid, Timestamp::now())?;
     reference_values::write(&text, &import.to, key.as_ref())?;
-    say_written(&format!("{} enclaves imported", import.files.len()), &import.to, kid);
+    say_written(&format!("{} enclaves imported", import.files.len()), &import.to, kid)?;
     Ok(ExitCode::SUCCESS)
 }
 
