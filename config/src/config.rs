@@ -1,4 +1,7 @@
 //! The whole configuration, as the process uses it.
+//!
+//! Owns what stands at the top of the file and the order in which its tables are read. Each table is read by its
+//! folder.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,23 +24,28 @@ use crate::values::read_recorded;
 /// Everything that the operator decided. Nothing in it is unset that has to be set.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
+    /// Who makes this process's evidence, and whose evidence it appraises.
     pub attestation: Attestation,
     /// Invariant: not empty.
     pub routes: Vec<Route>,
     /// The policies of the file or of the command line, whether a route uses them or not. The built-in one is not
     /// among them: [`Config::used_policies`] has it where it is used.
     pub policies: BTreeMap<String, Arc<Policy>>,
+    /// What every TLS leg offers and accepts.
     pub tls: TlsSettings,
+    /// How much of everything there may be at once.
     pub limits: Limits,
+    /// How long everything may take.
     pub deadlines: Deadlines,
     /// What names this process's hop keys, beside the evidence.
     pub identity: Option<IdentityFiles>,
+    /// How the log is written.
     pub log: LogSettings,
     /// Where metrics are served, in plain HTTP. `None`: nowhere.
     pub admin: Option<SocketAddr>,
     /// Threads of the byte path, one runtime each. One a core by default.
     pub workers: NonZeroUsize,
-    /// What this process attests of its configuration: the host supplies it, so a verifier may pin it.
+    /// What this process attests of its configuration. The host supplies the file, so a verifier may pin this digest.
     pub digest: ConfigDigest,
 }
 
@@ -46,19 +54,23 @@ pub struct Config {
 pub struct IdentityFiles {
     /// The chain in PEM, the holder first.
     pub cert: PathBuf,
+    /// The private key of the chain's first certificate, in PEM.
     pub key: PathBuf,
 }
 
 /// `[log]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogSettings {
+    /// How a line looks.
     pub format: LogFormat,
     /// A filter of tracing (`info`, `inclavared_tunnel=debug,info`).
     pub filter: String,
 }
 
+/// How a line of the log looks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum LogFormat {
+    /// For people.
     #[default]
     Text,
     /// One JSON object a line.
@@ -118,7 +130,7 @@ fn read_identity(path: &Path, root: &Table<'_>) -> Option<IdentityFiles> {
     Some(IdentityFiles { cert: cert?, key: key? })
 }
 
-/// `[admin]`: without `listen` on this machine alone.
+/// `[admin]`. Without `listen` it is reached from this machine alone.
 fn read_admin(root: &Table<'_>) -> Option<SocketAddr> {
     let table = root.table("admin")?;
     let listen = match table.get("listen") {
@@ -129,7 +141,7 @@ fn read_admin(root: &Table<'_>) -> Option<SocketAddr> {
     listen
 }
 
-/// The port that Prometheus' exporters begin at; nobody outside this machine reaches it.
+/// The port at which Prometheus' exporters begin. Nobody outside this machine reaches it.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
 fn read_log(root: &Table<'_>) -> LogSettings {

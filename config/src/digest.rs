@@ -1,8 +1,9 @@
 //! The digest of a configuration that a process attests (PROTOCOL section 2, claim 5).
 //!
-//! It covers what decides who is trusted and where bytes go: the routes, the policies that they use, and what evidence is
-//! made and accepted. Where collateral comes from, limits, deadlines, legs that stand ready, logging, the number of workers and the simulated platform's settings are left
-//! out: operators tune them on live machines, and they let nothing through.
+//! It covers what decides who is trusted and where bytes go: the routes, the policies that they use, and what evidence
+//! is made and accepted. It does not cover where collateral comes from, limits, deadlines, legs that stand ready,
+//! logging, the number of workers, and the simulated platform's settings. Operators tune these on live machines, and
+//! none of them lets anybody through.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,10 +19,10 @@ use crate::settings::Attestation;
 /// H(dCBOR["inclavared/config", 1, attester, verifier, [route, ...]]), the routes in the order of their names.
 ///
 /// A route is [name, listen, target, [upstream, demand], [downstream, demand], role, legacy, ttl, disclose_expected,
-/// ?proxy_protocol, ?compat]. A
-/// demand is a policy digest, null, or, of a side with a PKI's certificates, what names the peers that are let in: of
-/// upstream [client_ca or null], of downstream [ca, server_name]. Files are named and their content is not covered: it
-/// changes with every renewal. There are no maps in it, so arrays of definite length are all that dCBOR asks for.
+/// ?proxy_protocol, ?compat]. A demand is the digest of a policy, or null. A side with a PKI's certificates has instead
+/// what names the peers that are let in: [client_ca or null] upstream, [ca, server_name] downstream. Files are covered
+/// by name alone, because their content changes with every renewal. There are no maps, so all that dCBOR asks for is
+/// arrays of definite length.
 pub(crate) fn config_digest(attestation: &Attestation, routes: &[Route]) -> ConfigDigest {
     let mut sorted: Vec<_> = routes.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
@@ -34,7 +35,7 @@ pub(crate) fn config_digest(attestation: &Attestation, routes: &[Route]) -> Conf
 }
 
 fn write_route(e: &mut Writer, route: &Route) -> Written {
-    // Left out where they are not set: the digests of configurations from before they were there stay what they were.
+    // Keys that are not set are left out, so that configurations from before these keys keep their digests.
     e.array(9 + u64::from(route.proxy_protocol.is_some()) + u64::from(route.compat.is_some()))?
         .str(&route.name)?
         .str(&route.listen.to_string())?
@@ -169,7 +170,8 @@ mrenclave = "1111111111111111111111111111111111111111111111111111111111111111"
     #[test]
     fn what_lets_nothing_through_does_not() {
         let tuned = format!(
-            "workers = 3\n{BASE}\n[limits]\nconnections = 7\n[collateral]\nservices = \"https://pccs/\"\n[deadlines]\ndial = \"1s\"\n[log]\nfilter = \"debug\""
+            "workers = 3\n{BASE}\n[limits]\nconnections = 7\n[collateral]\nservices = \"https://pccs/\"\n[deadlines]\n\
+             dial = \"1s\"\n[log]\nfilter = \"debug\""
         );
         assert_eq!(read(BASE).digest, read(&tuned).digest);
         let warm = "downstream = { tls = \"mutual\", policy = \"p\" }\nwarm = { size = 1 }";

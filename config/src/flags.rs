@@ -1,4 +1,6 @@
-//! A configuration of one route from a command line: the original's flags alone.
+//! A configuration of one route, from the flags of a command line.
+//!
+//! Owns what a flag that is not there means: the same as in the original. The flags themselves are the programs'.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,29 +17,39 @@ use crate::settings::{
 };
 use crate::words::{NAME_REMEDY, is_name};
 
-/// What a command line says. What it does not say has the original's meaning.
+/// What the command line of a proxy says. What it does not say has the original's meaning.
 #[derive(Clone, Debug)]
 pub struct FlagConfig {
+    /// Where clients connect to.
     pub listen: Listen,
+    /// The next hop, or the workload.
     pub target: Target,
+    /// What makes this process's evidence.
     pub attester: AttesterKind,
+    /// What appraises the evidence of peers.
     pub verifier: VerifierKind,
     /// `--mutual`: this process shows its evidence to the target, too. The client is never asked for any: `shelter`
     /// has none.
     pub mutual: bool,
+    /// The folder of the simulated platform. It has to be there if attester or verifier is `sim`.
     pub platform: Option<PathBuf>,
+    /// What the simulated platform says of this process.
     pub sim: SimSettings,
+    /// Where the collateral of peers' evidence comes from.
     pub collateral: CollateralOptions,
     /// Without one: the built-in `genuine-only`, which accepts simulated evidence or none only where the verifier is
     /// named `sim` or `null`.
     pub policy: Option<Policy>,
+    /// What this hop calls itself. `None`: what follows from its place in the path.
     pub role: Option<String>,
+    /// What becomes of a client that offers TLS but not `inclavared/1`.
     pub legacy: Legacy,
+    /// How the log is written.
     pub log: LogSettings,
 }
 
 impl FlagConfig {
-    /// Everything but the two addresses as it is without flags.
+    /// The two addresses, and everything else as it is without flags.
     pub fn new(listen: Listen, target: Target) -> Self {
         Self {
             listen,
@@ -56,21 +68,31 @@ impl FlagConfig {
     }
 }
 
-/// What the command line of a workload says: evidence toward its clients, and nothing attested behind it.
+/// What the command line of a workload says. The workload shows its evidence to clients, and nothing behind it is
+/// attested.
 #[derive(Clone, Debug)]
 pub struct ServerFlagConfig {
+    /// Where clients connect to.
     pub listen: Listen,
+    /// The workload.
     pub target: Target,
+    /// What makes this process's evidence.
     pub attester: AttesterKind,
+    /// What appraises the evidence of clients.
     pub verifier: VerifierKind,
     /// `--mutual`: clients have to show evidence.
     pub mutual: bool,
+    /// The folder of the simulated platform. It has to be there if attester or verifier is `sim`.
     pub platform: Option<PathBuf>,
+    /// What the simulated platform says of this process.
     pub sim: SimSettings,
+    /// Where the collateral of peers' evidence comes from.
     pub collateral: CollateralOptions,
-    /// As in [`FlagConfig`]; it judges the path behind a client.
+    /// As in [`FlagConfig`]. It judges the path behind a client.
     pub policy: Option<Policy>,
+    /// What is said to the workload before the stream.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// How the log is written.
     pub log: LogSettings,
 }
 

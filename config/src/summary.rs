@@ -1,4 +1,4 @@
-//! `check`: what a valid configuration comes to, and what in it deserves a second look.
+//! What a valid configuration comes to, and what in it deserves a second look.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +22,7 @@ pub struct Summary {
     pub routes: Vec<String>,
     /// One line a policy, the built-in one only if a route uses it.
     pub policies: Vec<String>,
-    /// What is allowed and weakens the proof, and what can never work. For the log at start, too.
+    /// What is allowed although it weakens the proof, and what can never work. The log at the start shows these, too.
     pub warnings: Vec<String>,
     /// What the process will attest of this configuration.
     pub digest: ConfigDigest,
@@ -34,6 +34,8 @@ pub fn check(path: &Path) -> Result<Summary, Errors> {
 }
 
 impl Config {
+    /// What this configuration comes to, and what in it deserves a second look.
+    #[must_use]
     pub fn summary(&self) -> Summary {
         let used = self.used_policies();
         let shown: BTreeMap<_, _> = self.policies.iter().chain(&used).collect();
@@ -46,6 +48,7 @@ impl Config {
     }
 
     /// Every policy that a route uses, the built-in one included.
+    #[must_use]
     pub fn used_policies(&self) -> BTreeMap<String, Arc<Policy>> {
         let sides = self.routes.iter().flat_map(|route| [route.upstream.policy(), route.downstream.policy()]);
         sides.flatten().map(|policy| (policy.name.clone(), policy.clone())).collect()

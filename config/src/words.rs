@@ -4,7 +4,7 @@ use inclavared_attest::appraise::snp::SnpProduct;
 use inclavared_attest::evidence::Tee;
 use inclavared_attest::policy::Binding;
 
-/// Names of routes, policies and roles: they stand in logs, metrics and paths of files.
+/// Whether a text can name a route, a policy or a role. Such names stand in logs, metrics and paths of files.
 pub fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }

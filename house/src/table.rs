@@ -1,8 +1,8 @@
 //! The tables of ARCHITECTURE.md that say who may import whom.
 //!
 //! One table a crate, under a heading that names its folder. Rows stand from the top to the ground: a room may import
-//! rooms of rows below its own. `back: X` says that a room imports one above it, all the same. A row without a room goes
-//! on with the row before it.
+//! rooms of rows below its own. `back: X` says that a room imports one above it, all the same. A row without a room
+//! goes on with the row before it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Rust source as words and signs, with their lines. Comments are dropped, and what stands in literals is not looked at.
+//! Rust source as words and signs, with their lines. Comments are dropped, and what stands in literals is not looked
+//! at.
 
 /// One token.
 #[derive(Clone, PartialEq, Eq, Debug)]

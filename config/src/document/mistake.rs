@@ -17,10 +17,11 @@ pub struct Errors {
 /// What is wrong at one place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mistake {
-    /// Counted from 1; `None` where no line is to blame: a file that cannot be read, a command line.
+    /// Counted from 1. `None` where no line is to blame: the file cannot be read, or the mistake is on a command line.
     pub line: Option<usize>,
     /// The key in full (`route[2].listen`; routes and hops are counted from 1), or empty.
     pub key: String,
+    /// What is wrong.
     pub what: String,
     /// What to write instead.
     pub remedy: String,
@@ -29,7 +30,9 @@ pub struct Mistake {
 /// Where the configuration came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
+    /// A file of TOML, as it was named.
     File(PathBuf),
+    /// Flags: nothing was read from a file.
     CommandLine,
 }
 
@@ -49,15 +52,17 @@ impl Errors {
         Self { origin, mistakes: vec![mistake] }
     }
 
+    /// Where all of these mistakes are.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
+    /// Every mistake, sorted by line. There is at least one.
     pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
     }
 
-    /// A configuration is the operator's, never the peer's.
+    /// The reason code. A configuration is the operator's fault, never the peer's.
     pub fn reason(&self) -> Reason {
         Reason::Internal
     }

@@ -1,7 +1,7 @@
 //! A TOML document, read so that every mistake in it is found, and how a mistake is told.
 //!
-//! Owns the walk over the document, the place and remedy of each mistake, and durations as people write them. What the
-//! keys mean is decided by the folders beside this one.
+//! Owns the walk over the document, the place and the remedy of each mistake, and durations as people write them. What
+//! the keys mean is decided by the folders beside this one.
 
 mod duration;
 mod mistake;

@@ -1,8 +1,8 @@
 //! Reading a TOML document so that every mistake in it is found, not only the first.
 //!
-//! serde stops at the first unknown key or wrong type. This reader walks the parsed document instead: each key that
-//! is asked for is known from then on, whatever is left over is reported, and a value that cannot be read is reported
-//! and replaced, so that reading goes on. Nothing of it is used unless there were no mistakes.
+//! serde stops at the first unknown key or wrong type. This reader walks the parsed document instead. Each key that is
+//! asked for is known from then on, and keys that nobody asked for are reported. A value that cannot be read is
+//! reported and replaced, so that reading goes on. The result is used only if there were no mistakes.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -71,7 +71,7 @@ pub(crate) fn read<T>(file: &Path, text: &str, read: impl FnOnce(&Table<'_>) -> 
     }
 }
 
-/// The text of a file, if it is not absurdly long.
+/// The text of a file. A file that is far too long is refused before its text is kept.
 pub(crate) fn read_file(file: &Path) -> Result<String, Errors> {
     let refused = |what, remedy: &str| Errors::one(Origin::File(file.to_owned()), "", what, remedy);
     let unreadable = |error| refused(format!("cannot be read: {error}"), "name a readable TOML file");
@@ -225,7 +225,7 @@ impl<'a> Value<'a> {
         number
     }
 
-    /// A string that `T` can be read from; its error is reported whole.
+    /// A string that `T` can be read from. The error of `T` is reported as it is: it names the remedy.
     pub(crate) fn parsed<T: FromStr<Err: Display>>(&self) -> Option<T> {
         match self.text()?.parse() {
             Ok(value) => Some(value),

@@ -42,11 +42,11 @@ pub(super) fn read_reference_values(table: &Table<'_>) -> Option<Vec<ReferenceVa
     }
 }
 
-/// The fields that name code, and whose they are.
+/// The fields that name code, and the TEE that each is of.
 pub(super) const PRIMARY: [(&str, Tee); 4] =
     [("mrenclave", Tee::Sgx), ("mrsigner", Tee::Sgx), ("mrtd", Tee::Tdx), ("snp_measurement", Tee::SevSnp)];
 
-/// Those that go with them.
+/// The fields that go with those, and the TEE that each is of.
 const OTHERS: [(&str, Tee); 7] = [
     ("isvprodid", Tee::Sgx),
     ("isvsvn_min", Tee::Sgx),

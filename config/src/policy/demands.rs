@@ -1,4 +1,4 @@
-//! The fields of a hop table beside its reference value: each narrows what passes.
+//! The fields of a hop table beside those that name code. Each narrows what passes.
 
 use std::collections::BTreeSet;
 
@@ -61,8 +61,8 @@ pub(super) fn read_demands(table: &Table<'_>, tees: &BTreeSet<Tee>) -> Vec<Deman
     demands
 }
 
-/// What is demanded where a table does not say otherwise: VMPL 0, where the launch measurement begins. What runs below
-/// it can ask for reports as well.
+/// Adds what is demanded unless a table says otherwise: VMPL 0, where the launch measurement begins. Code at other
+/// levels can ask for reports as well.
 pub(super) fn add_defaults(rule: &mut HopRule) {
     if rule.tees.contains(&Tee::SevSnp) && !rule.demands.iter().any(|demand| demand.field == Field::Vmpl) {
         rule.demands.push(Demand { field: Field::Vmpl, test: Test::AtMost(0) });

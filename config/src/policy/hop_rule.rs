@@ -47,7 +47,7 @@ pub(super) fn read_hop_rules(table: &Table<'_>, shape: &ChainShape, files: &Refe
     let applies = applies?;
     let rules = read?.into_iter().map(|mut rule| {
         rule.demands.extend(demands.iter().cloned());
-        // Of a file of reference values, whoever names it may still say it.
+        // Whoever names a file of reference values may still say it, so its own reader adds no defaults.
         if !files.is_named_file() {
             add_defaults(&mut rule);
         }
@@ -105,7 +105,7 @@ fn read_applies(table: &Table<'_>, shape: &ChainShape) -> Option<Applies> {
     }
 }
 
-/// `tee` says nothing that the reference values do not say; it is checked against them.
+/// `tee` says nothing that the reference values do not say. It is checked against them.
 fn read_tees(table: &Table<'_>, meant: &BTreeSet<Tee>) {
     let Some(list) = table.get("tee") else { return };
     let items = list.filled_list("an empty list denies every hop", "leave `tee` out: the reference values say it");

@@ -26,13 +26,15 @@ use crate::words::{BINDINGS, NAME_REMEDY, TABLES, is_name};
 
 /// Reads one policy from a file of reference values, or from a configuration.
 ///
-/// Without a name the file has to hold exactly one policy. Tables of a configuration that are no policies are not judged.
+/// Without a name the file has to hold exactly one policy. Tables of a configuration that are no policies are not
+/// judged.
 pub fn load_policy(path: &Path, name: Option<&str>) -> Result<Policy, Errors> {
     let text = document::read_file(path)?;
     parse_policy(path, &text, name)
 }
 
-/// [`load_policy`] of a text that is there already; `path` is shown in errors, and files that the text names lie beside it.
+/// [`load_policy`] of a text that is there already; `path` is shown in errors, and files that the text names lie beside
+/// it.
 pub fn parse_policy(path: impl AsRef<Path>, text: &str, name: Option<&str>) -> Result<Policy, Errors> {
     choose_policy(path.as_ref(), text, name, Some(named_policy))
 }
@@ -72,7 +74,7 @@ fn choose_policy(
     })
 }
 
-/// Every policy of a document; a broken one is reported and stands in, so that routes which name it are not blamed.
+/// Every policy of a document. A broken one is reported and kept, so that routes which name it are not blamed.
 pub(crate) fn read_policies(root: &Table<'_>) -> BTreeMap<String, Arc<Policy>> {
     read_policies_with(root, Some(named_policy))
 }
@@ -93,7 +95,7 @@ fn read_policies_with(root: &Table<'_>, read_named: Option<ReadPolicy>) -> BTree
     policies
 }
 
-/// A policy by its name in a route: one of the file's or the built-in one.
+/// The policy that a route names: one of the file, or the built-in one.
 pub(crate) fn find_policy(policies: &BTreeMap<String, Arc<Policy>>, value: &Value<'_>) -> Option<Arc<Policy>> {
     let name = value.text()?;
     if name == GENUINE_ONLY {
@@ -107,7 +109,8 @@ pub(crate) fn find_policy(policies: &BTreeMap<String, Arc<Policy>>, value: &Valu
     found
 }
 
-/// A policy for what is behind a client. The built-in one lets such a path begin anywhere; any other says where.
+/// The policy as it judges a path behind a client. The built-in one lets such a path begin anywhere. Any other says
+/// itself where.
 pub(crate) fn for_callers(policy: Arc<Policy>) -> Arc<Policy> {
     match policy.name.as_str() {
         GENUINE_ONLY => Arc::new(Policy { shape: Policy::genuine_callers().shape, ..Policy::clone(&policy) }),
@@ -176,7 +179,7 @@ fn read_measurements(table: &Table<'_>, shape: &ChainShape, read_named: Option<R
     Measurements::Rules(rules)
 }
 
-/// The rules of a file say all that will be said of them.
+/// The rules of a file that is named by the policy itself. Nobody narrows them further, so the defaults apply.
 fn with_defaults(mut rules: Vec<HopRule>) -> Vec<HopRule> {
     rules.iter_mut().for_each(add_defaults);
     rules
@@ -190,7 +193,7 @@ fn read_age(table: &Table<'_>, key: &'static str) -> Duration {
 /// The name of the built-in policy ([`Policy::genuine_only`]); no policy of a file may have it.
 pub const GENUINE_ONLY: &str = "genuine-only";
 
-/// Whether they are refused.
+/// Whether such legs are refused.
 const WARM_LEGS: &[(&str, bool)] = &[("allow", false), ("refuse", true)];
 
 /// A certificate lives at most an hour (PROTOCOL section 6).

@@ -1,4 +1,4 @@
-//! Where a route listens and where it connects to. Two types, so that one is never used as the other.
+//! Where a route listens, and where it connects to. These are two types, so that one is never used as the other.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,6 +10,7 @@ use std::str::FromStr;
 /// Port 0 is allowed: the kernel picks one, and the process reports it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Listen {
+    /// A TCP address and port.
     Tcp(SocketAddr),
     /// An absolute path, short enough for a socket address.
     Unix(PathBuf),
@@ -18,6 +19,7 @@ pub enum Listen {
 /// Where a route connects to: `tcp://HOST:PORT`, `HOST:PORT` or `unix:///PATH`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Target {
+    /// A TCP port of a host.
     Tcp {
         /// A name or an address; an IPv6 address stands here without its brackets.
         host: String,
@@ -26,8 +28,8 @@ pub enum Target {
     },
     /// An absolute path, short enough for a socket address.
     Unix(PathBuf),
-    /// The workload is this process, so nothing is dialled: what it does, in words. Only a program that is a workload
-    /// has such a target; no file can name one.
+    /// This process is the workload, and nothing is dialled. The text says in words what it does. Only a program that
+    /// is a workload has such a target; no file can name one.
     Process(String),
 }
 
@@ -35,12 +37,14 @@ pub enum Target {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{what}; {remedy}")]
 pub struct AddressError {
+    /// What is wrong with the text.
     pub what: String,
+    /// What to write instead.
     pub remedy: String,
 }
 
 impl Listen {
-    /// Both would get the same connections. A wildcard covers every address of its family.
+    /// Whether both would get the same connections. A wildcard covers every address of its family.
     pub fn collides(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Unix(a), Self::Unix(b)) => a == b,
@@ -55,7 +59,7 @@ impl Listen {
 }
 
 impl Target {
-    /// The address, where the host is one and needs no lookup.
+    /// The socket address, if the host is an address and needs no lookup.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp { host, port } => Some(SocketAddr::new(host.parse().ok()?, *port)),
@@ -63,7 +67,7 @@ impl Target {
         }
     }
 
-    /// A connection to it would arrive at `listen`: the route would feed itself.
+    /// Whether a connection to it would arrive at `listen`, so that the route would feed itself.
     pub fn arrives_at(&self, listen: &Listen) -> bool {
         match (self, listen) {
             (Self::Unix(a), Listen::Unix(b)) => a == b,
@@ -209,8 +213,9 @@ fn split_port<'a>(text: &str, rest: &'a str) -> Result<(&'a str, u16), AddressEr
     Ok((host, port.ok_or_else(|| no_port(format!("`{text}` has no valid port (0 to 65535)")))?))
 }
 
-/// RFC 1123 section 2.1, and underscores, which container networks use. All-digit names are mistyped addresses.
-fn is_host_name(host: &str) -> bool {
+/// A name by RFC 1123 section 2.1. Underscores are allowed, too: container networks and names of services have them. A name whose last label
+/// has digits alone is a mistyped address.
+pub(super) fn is_host_name(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -21,20 +21,26 @@ use crate::words::{NAME_REMEDY, is_name};
 /// One way through the process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Route {
-    /// Invariant: unique, as is what it listens on.
+    /// The name in logs and metrics. Invariant: no two routes have the same name, or listen on the same address.
     pub name: String,
+    /// Where clients connect to.
     pub listen: Listen,
+    /// The next hop, or the workload.
     pub target: Target,
+    /// What a client meets.
     pub upstream: Upstream,
+    /// How the target is spoken to.
     pub downstream: Downstream,
     /// What this hop calls itself in its evidence and records (`ingress`, `relay`, `workload`).
     pub role: String,
+    /// What becomes of a client that offers TLS but not `inclavared/1`.
     pub legacy: Legacy,
-    /// The clients are those of another protocol, which is spoken in place of this one.
+    /// Another protocol that the clients of this route speak in place of `inclavared/1`.
     pub compat: Option<Compat>,
     /// How many hops may follow this one. Invariant: 1 to 16.
     pub ttl: u8,
-    /// Tells clients without evidence, too, what was expected of a refused hop. That gives away reference values.
+    /// Whether clients without evidence, too, are told what was expected of a refused hop. That gives reference values
+    /// away.
     pub disclose_expected: bool,
     /// What is said to a plain target before the stream. Invariant: `None` where the target is attested.
     pub proxy_protocol: Option<ProxyProtocol>,
@@ -46,14 +52,14 @@ pub struct Route {
 /// How a plain target learns who is connected, and what was verified of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProxyProtocol {
-    /// The binary form, with a field of ours (docs/OPERATIONS.md).
+    /// The binary form, with a field for what was verified (docs/OPERATIONS.md).
     V2,
 }
 
 /// How many legs stand ready, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WarmLegs {
-    /// Of one route, in all workers together. Invariant: 1 to 64.
+    /// The legs of one route, in all workers together. Invariant: 1 to 64.
     pub size: usize,
     /// A leg that no path took by then is closed and made anew. Invariant: 100 ms to 5 min.
     pub max_age: Duration,
@@ -69,11 +75,11 @@ pub enum Legacy {
     Enforce,
 }
 
-/// Another protocol than this one, for clients that know no newer.
+/// An older protocol, for clients that do not speak `inclavared/1`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Compat {
-    /// The original's `shelter`: an RSA key in a certificate of early RA-TLS, one question, one answer in JSON. Invariant of
-    /// a [`Route`]: the upstream is attested and the downstream appraised.
+    /// The original's `shelter`: an RSA key in a certificate of early RA-TLS, one question, one answer in JSON.
+    /// Invariant of a [`Route`]: the upstream is attested and the downstream appraised.
     EnclaveTls,
 }
 
@@ -96,6 +102,7 @@ impl ProxyProtocol {
 }
 
 impl Legacy {
+    /// The word in configuration, logs and metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Deny => "deny",
@@ -104,7 +111,7 @@ impl Legacy {
     }
 }
 
-/// `[[route]]`, all of them, and what they must not have in common.
+/// Every `[[route]]`. Names and addresses that two routes share are reported.
 pub(crate) fn read_routes(file: &Path, root: &Table<'_>, policies: &BTreeMap<String, Arc<Policy>>) -> Vec<Route> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let tables = root.tables("route");
@@ -184,7 +191,8 @@ fn read_route(table: &Table<'_>, folder: &Path, policies: &BTreeMap<String, Arc<
     })
 }
 
-/// What the original's clients cannot be part of. What could not be read has been reported.
+/// Reports what a route for the original's clients cannot have. `None` stands for what could not be read and is
+/// reported.
 fn check_compat(
     table: &Table<'_>,
     upstream: Option<&Upstream>,
@@ -244,11 +252,11 @@ pub(crate) fn default_role(downstream: &Downstream) -> &'static str {
     }
 }
 
-/// Each is a connection that is made anew when it is too old: more would be a load of their own.
+/// Each such leg is a connection that is made again when it is too old. More of them would be a load of their own.
 const MAX_WARM: i64 = 64;
 
-/// Within the 5 s in which a peer that does not know us wants an OPEN (`handshake_to_open`). Where the peer demands our
-/// evidence its `idle_leg` counts, which is a minute.
+/// A peer that does not know us waits 5 s for an OPEN (`handshake_to_open`), and this is below it. A peer that demands
+/// our evidence waits longer, by its `idle_leg`.
 const DEFAULT_WARM_AGE: Duration = Duration::from_secs(4);
 
 const SHORTEST_WARM: Duration = Duration::from_millis(100);

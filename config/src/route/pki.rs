@@ -1,30 +1,33 @@
-//! Certificates of an ordinary PKI: which files they are in. What is in the files is read when the process starts.
+//! Which files the certificates of an ordinary PKI are in. Their content is read when the process starts, not here.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::address::Target;
+use super::address::{Target, is_host_name};
 use crate::document::{Table, Value};
 
 /// A certificate chain and the key of its first certificate, both PEM.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CertificateFiles {
+    /// The chain, the holder's certificate first.
     pub cert: PathBuf,
+    /// The private key of the holder.
     pub key: PathBuf,
 }
 
-/// What a client meets: TLS with a certificate of a PKI. Nothing is attested to it.
+/// What a client meets: TLS with a certificate of a PKI. Nothing is attested to the client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PkiUpstream {
+    /// What this process shows to clients.
     pub own: CertificateFiles,
     /// Clients have to show a certificate of these authorities (PEM). `None`: they are not asked for any.
     pub client_ca: Option<PathBuf>,
 }
 
-/// How the target is spoken to: TLS, its certificate checked as a browser would. Nothing of it is attested.
+/// How the target is spoken to: over TLS, and its certificate is checked as a browser would. Nothing of it is attested.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PkiDownstream {
-    /// The authorities (PEM) of which one has to have issued the target's certificate.
+    /// The authorities (PEM). One of them has to have issued the target's certificate.
     pub ca: PathBuf,
     /// The name, or address, that the certificate has to be for. The target's host unless it is written.
     pub server_name: String,
@@ -77,22 +80,16 @@ fn read_path(value: &Value<'_>, folder: &Path, remedy: &str) -> Option<PathBuf> 
 
 fn read_server_name(value: &Value<'_>) -> Option<String> {
     let name = value.text()?;
-    if name.parse::<IpAddr>().is_err() && !is_host_name(name) {
+    if name.parse::<IpAddr>().is_err() && !is_certificate_name(name) {
         value.mistake(format!("`{name}` is neither a host name nor an address"), SERVER_NAME_REMEDY);
         return None;
     }
     Some(name.to_owned())
 }
 
-/// RFC 1123 section 2.1, and `_`, which names of services have.
-fn is_host_name(name: &str) -> bool {
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    name.len() <= 253 && name.split('.').all(is_label)
+/// A host name without the dot at its end, which no certificate has.
+fn is_certificate_name(name: &str) -> bool {
+    is_host_name(name) && !name.ends_with('.')
 }
 
 const CERT_REMEDY: &str = "write `cert = \"FILE\"`, the certificate chain in PEM";
@@ -103,15 +100,16 @@ const SERVER_NAME_REMEDY: &str = "write `server_name = \"NAME\"`, the name in th
 
 #[cfg(test)]
 mod tests {
-    use super::is_host_name;
+    use super::is_certificate_name;
 
     #[test]
     fn host_names_are_told_from_other_text() {
         for name in ["localhost", "db.example", "_sip.a-b.example", "1.example"] {
-            assert!(is_host_name(name), "{name}");
+            assert!(is_certificate_name(name), "{name}");
         }
-        for name in ["", "a..b", "-a", "a-", "a b", "http://a", "a:1", "ä", &"a".repeat(64)] {
-            assert!(!is_host_name(name), "{name}");
+        for name in ["", "a..b", "-a", "a-", "a b", "http://a", "a:1", "ä", "a.example.", "1.2.3.456", &"a".repeat(64)]
+        {
+            assert!(!is_certificate_name(name), "{name}");
         }
     }
 }

@@ -1,4 +1,6 @@
 //! The two sides of a route: what a client meets, and how the target is spoken to.
+//!
+//! Owns what follows from one side alone. Files of certificates are in `pki`, policies are found by `policy`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +13,7 @@ use super::pki::{PkiDownstream, PkiUpstream, read_pki_downstream, read_pki_upstr
 use crate::document::{Table, Value};
 use crate::policy::{GENUINE_ONLY, find_policy, for_callers};
 
-/// What a client meets. Invariant of a [`Route`]: not both sides are plain.
+/// What a client meets. Invariant of a [`crate::Route`]: not both sides are plain.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Upstream {
     /// Plain bytes: the client is the application beside this process.
@@ -19,7 +21,10 @@ pub enum Upstream {
     /// TLS with this process's evidence; the client needs none.
     Attested,
     /// TLS with evidence both ways; the client's is appraised under this policy, and the path behind it judged.
-    Mutual { policy: Arc<Policy> },
+    Mutual {
+        /// What judges the client and the path behind it.
+        policy: Arc<Policy>,
+    },
     /// TLS with a certificate of an ordinary PKI, for clients that know nothing of evidence.
     Pki(PkiUpstream),
 }
@@ -30,14 +35,21 @@ pub enum Downstream {
     /// Plain bytes: the workload is behind this process.
     Plain,
     /// TLS; the server's evidence and the path behind it are appraised under this policy.
-    Attested { policy: Arc<Policy> },
+    Attested {
+        /// What judges the server and the path behind it.
+        policy: Arc<Policy>,
+    },
     /// The same, and this process shows its own evidence.
-    Mutual { policy: Arc<Policy> },
+    Mutual {
+        /// What judges the server and the path behind it.
+        policy: Arc<Policy>,
+    },
     /// TLS with a certificate of an ordinary PKI: the end of what is attested.
     Pki(PkiDownstream),
 }
 
 impl Upstream {
+    /// The policy that judges this side, where it shows evidence.
     pub fn policy(&self) -> Option<&Arc<Policy>> {
         match self {
             Self::Plain | Self::Attested | Self::Pki(_) => None,
@@ -45,7 +57,7 @@ impl Upstream {
         }
     }
 
-    /// This side shows evidence, so that the process needs an attester.
+    /// Whether this side shows evidence, so that the process needs an attester.
     pub fn shows_evidence(&self) -> bool {
         matches!(self, Self::Attested | Self::Mutual { .. })
     }
@@ -62,6 +74,7 @@ impl Upstream {
 }
 
 impl Downstream {
+    /// The policy that judges this side, where it shows evidence.
     pub fn policy(&self) -> Option<&Arc<Policy>> {
         match self {
             Self::Plain | Self::Pki(_) => None,
@@ -69,7 +82,7 @@ impl Downstream {
         }
     }
 
-    /// This side shows evidence, so that the process needs an attester.
+    /// Whether this side shows evidence, so that the process needs an attester.
     pub fn shows_evidence(&self) -> bool {
         matches!(self, Self::Mutual { .. })
     }
@@ -127,7 +140,7 @@ pub(super) fn read_downstream(
     }
 }
 
-/// One side of a route as it is written.
+/// One side of a route, as it is written.
 struct Side<'a, P> {
     value: Value<'a>,
     tls: Tls,
@@ -187,7 +200,10 @@ fn read_side<'a, P>(
         let tls = word.text().unwrap_or_default();
         value.mistake(
             "no policy for the evidence of the other side",
-            format!("write `{key} = {{ tls = \"{tls}\", policy = \"NAME\" }}`, the name of a `[policy.NAME]` or `{GENUINE_ONLY}`"),
+            format!(
+                "write `{key} = {{ tls = \"{tls}\", policy = \"NAME\" }}`, the name of a `[policy.NAME]` or \
+                 `{GENUINE_ONLY}`"
+            ),
         );
         return None;
     }

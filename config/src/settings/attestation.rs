@@ -15,36 +15,46 @@ use crate::document::Table;
 /// `[attestation]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Attestation {
+    /// What makes this process's evidence.
     pub attester: AttesterKind,
+    /// What appraises the evidence of peers.
     pub verifier: VerifierKind,
     /// The folder of the simulated platform. Invariant: there if attester or verifier is `sim`.
     pub platform: Option<PathBuf>,
+    /// What the simulated platform says of this process.
     pub sim: SimSettings,
     /// `[collateral]`, a table of its own.
     pub collateral: CollateralOptions,
 }
 
-/// What the simulated platform says of this process: it measures nothing, so it has to be told.
+/// What the simulated platform says of this process. It measures nothing, so it has to be told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SimSettings {
-    /// Stands for the code where no measurement is given: the measurement is derived from it.
+    /// Stands for the code: measurements that are not given are derived from it.
     pub label: Option<String>,
     /// Invariant: `Sgx`, `Tdx` or `SevSnp`.
     pub tee: Tee,
     /// SEV-SNP alone: whether the simulated host hands out the certificates above its reports.
     pub certificates: bool,
+    /// SGX: the enclave.
     pub mrenclave: Option<[u8; 32]>,
+    /// SGX: its signer.
     pub mrsigner: Option<[u8; 32]>,
+    /// SGX: the signer's number of the product.
     pub isv_prod_id: u16,
+    /// SGX: the product's security version.
     pub isv_svn: u16,
+    /// TDX: the virtual firmware.
     pub mrtd: Option<[u8; 48]>,
+    /// TDX: the run-time registers. One that is `None` is derived from the label, as other measurements are.
     pub rtmr: [Option<[u8; 48]>; 4],
-    /// Everything else that a quote can say (see [`SIM_FIELDS`]). Invariant: fields of `tee`.
+    /// Everything else that a quote can say, among [`SIM_FIELDS`]. Invariant: all are fields of `tee`.
     pub fields: BTreeMap<Field, FieldValue>,
+    /// Whether the TEE can be debugged, so that its memory is open to its host.
     pub debug: bool,
     /// The state of the platform that the quotes are to show.
     pub tcb: TcbStatus,
-    /// The machine's name: quotes of one name come from one machine, so that identity rules can be tried.
+    /// The machine's name. Quotes with the same name come from the same machine, so that identity rules can be tried.
     pub machine: String,
 }
 
@@ -104,30 +114,38 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// What makes quotes. `nullattester` is the original's word for `null`.
+    /// What makes quotes. `nullattester`, the original's word for `null`, is read as well.
     AttesterKind, "attester":
-    /// A simulated platform. Proves nothing about hardware.
+    /// A simulated platform. Its evidence proves nothing about hardware.
     Sim = "sim",
     /// No evidence at all. Only where it is named.
     Null = "null" | "nullattester",
+    /// SGX, quotes by Intel's quoting enclave.
     SgxEcdsa = "sgx_ecdsa",
+    /// TDX, quotes by Intel's quoting enclave.
     TdxEcdsa = "tdx_ecdsa",
+    /// SEV-SNP, reports by AMD's secure processor.
     SevSnp = "sev_snp",
     /// The real TEE that this process finds itself in. Never `sim`, never `null`.
     Auto = "auto",
 }
 
 kinds! {
-    /// What appraises peers' evidence. `nullverifier` is the original's word for `null`.
+    /// What appraises peers' evidence. `nullverifier`, the original's word for `null`, is read as well.
     VerifierKind, "verifier":
-    /// Evidence of the simulated platform, besides the genuine kinds; a policy has to allow it as well.
+    /// Evidence of the simulated platform, and none of hardware. A policy has to allow it as well.
     Sim = "sim",
-    /// Also peers without any evidence; a policy has to allow it as well. Only where it is named.
+    /// Peers without any evidence, besides the genuine kinds. A policy has to allow them as well. Only where it is
+    /// named.
     Null = "null" | "nullverifier",
+    /// Quotes of Intel's TEEs: SGX and TDX. The policies narrow it.
     SgxEcdsa = "sgx_ecdsa",
-    /// The original's name for appraisal by Intel's quoting verification enclave. An alias: a library in this process does it.
+    /// The original's name for appraisal by Intel's quoting verification enclave. Here it means `sgx_ecdsa`: a library
+    /// in this process appraises.
     SgxEcdsaQve = "sgx_ecdsa_qve",
+    /// The same quotes as `sgx_ecdsa`: both TEEs share their format and their vendor's root.
     TdxEcdsa = "tdx_ecdsa",
+    /// Reports of SEV-SNP.
     SevSnp = "sev_snp",
     /// Every genuine kind; the policies narrow it. Never `sim`, never `null`.
     Auto = "auto",
@@ -230,7 +248,7 @@ fn read_sim(table: &Table<'_>) -> SimSettings {
 }
 
 impl Attestation {
-    /// What `auto` finds is known at the start alone.
+    /// Whether SGX quotes can be expected. What `auto` finds is known only when the process starts, so it counts.
     pub(crate) fn may_quote_sgx(&self) -> bool {
         match self.attester {
             AttesterKind::SgxEcdsa | AttesterKind::Auto => true,
@@ -239,7 +257,7 @@ impl Attestation {
         }
     }
 
-    /// Something in it is simulated, so that the simulated platform's folder has to be known.
+    /// Whether something in it is simulated, so that the folder of the simulated platform has to be known.
     pub fn needs_platform(&self) -> bool {
         self.attester == AttesterKind::Sim || self.verifier == VerifierKind::Sim
     }

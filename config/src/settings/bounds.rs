@@ -1,10 +1,11 @@
-//! Every bound of the process: how many, and how long. Each with a default and its reason.
+//! Every bound of the process: how much there may be at once, and how long it may take. Each has a default and its
+//! reason.
 
 use std::time::Duration;
 
 use crate::document::Table;
 
-/// How much of everything there may be at once. What is over a limit is refused, not queued without end.
+/// How much of everything there may be at once. What is over a limit is refused, or waits for a bounded time.
 ///
 /// Invariant: none is zero, and a limit per source is at most the whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,24 +16,24 @@ pub struct Limits {
     /// Open connections from one address. 5,000: half of all, so that one source cannot shut out the others; behind a
     /// sidecar or a NAT everybody shares one address, so it cannot be small.
     pub connections_per_source: usize,
-    /// TLS handshakes under way, each from its ClientHello on; others wait for their turn, at most the handshake's deadline.
-    /// 256: a handshake costs under a millisecond of a core, so these are done in a quarter of a
-    /// second on one; more would only make all of them miss their deadline in a storm (envoyproxy/envoy#33608).
+    /// TLS handshakes under way, each counted from its ClientHello on. Others wait for their turn until the deadline of
+    /// the handshake. 256: a handshake costs under a millisecond of a core, so one core is done with these in a quarter
+    /// of a second. More at once would make all of them miss their deadline in a storm (envoyproxy/envoy#33608).
     pub handshakes_in_flight: usize,
-    /// Those of one address. 64: a quarter of all, so that clients of one source that stop in mid-handshake hold up
-    /// nobody but one another.
+    /// Handshakes under way from one address. 64: a quarter of all, so that clients of one source which stop in the
+    /// middle of a handshake delay only each other.
     pub handshakes_per_source: usize,
-    /// Paths being opened: from OPEN until START. 512: each holds a dial, an appraisal and a trailer of up to 256 KiB.
+    /// Paths being opened, from OPEN until START. 512: each holds a dial, an appraisal and a trailer of up to 256 KiB.
     pub openings: usize,
     /// Paths being opened for one address. 128: a quarter of all.
     pub openings_per_source: usize,
-    /// Legs of known peers that stand ready longer than `handshake_to_open`. 256: eight pools of the default size would
-    /// do; each holds a connection and about 20 KiB.
+    /// Legs of known peers that stand ready for longer than `handshake_to_open`. 256: four pools of the largest size;
+    /// each leg holds a connection and about 20 KiB.
     pub idle_legs: usize,
-    /// Those of one address. 64: a quarter of all.
+    /// Such legs from one address. 64: a quarter of all.
     pub idle_legs_per_source: usize,
-    /// Threads for appraisal and for quoting. 4: an appraisal takes under a millisecond of CPU, and a device makes
-    /// one quote at a time; one slow device must not hold up appraisal.
+    /// Threads for appraisal and for quoting. 4: an appraisal takes under a millisecond of CPU, and a device makes one
+    /// quote at a time. One slow device must not hold up appraisal.
     pub blocking_threads: usize,
     /// Jobs that wait for such a thread. 256: at a millisecond each, with four threads, under a tenth of a second.
     pub blocking_queue: usize,
@@ -45,32 +46,34 @@ pub struct Deadlines {
     pub handshake: Duration,
     /// From the end of the handshake to OPEN, while the client appraises. 5 s (PROTOCOL section 4).
     pub handshake_to_open: Duration,
-    /// The same for a peer whose evidence was admitted, if there is room among `idle_legs`: its leg may stand ready for a
-    /// path to come. 60 s: a hop that keeps legs warm remakes them well before.
+    /// The same for a peer whose evidence was admitted, if there is room among `idle_legs`: its leg may stand ready for
+    /// a path to come. 60 s: a hop that keeps legs ready replaces them well before.
     pub idle_leg: Duration,
-    /// How long an opening waits for its turn where as many are under way as may be. 2 s: a storm is worked off, and who
-    /// has no chance learns it soon.
+    /// How long an opening waits for its turn while `openings` are under way. 2 s: long enough to work off a storm,
+    /// short enough that a client which gets no turn learns it soon.
     pub opening_turn: Duration,
     /// From OPEN to PREVIEW at the first hop, while the whole path below is built. 20 s (PROTOCOL section 4).
     pub open_to_preview: Duration,
-    /// How much less each further hop has, so that the hop nearest to the fault is the one that names it. 2 s.
+    /// By how much each further hop has less time than the one above it, so that the hop nearest to a fault is the one
+    /// that names it. 2 s.
     pub open_to_preview_per_hop: Duration,
     /// From PREVIEW to START, while the client verifies the path. 10 s (PROTOCOL section 4).
     pub preview_to_start: Duration,
     /// One connect to the target, its name lookup included. 5 s: a lost SYN is sent again after 1 s and 3 s.
     pub dial: Duration,
-    /// One appraisal, with the collateral that it may have to wait for. 3 s: below `handshake_to_open`.
+    /// One appraisal, with the wait for collateral that it may need. 3 s: below `handshake_to_open`.
     pub appraisal: Duration,
     /// How long a hop key serves new handshakes. 10 min (PROTOCOL section 2), and never longer.
     pub hop_key: Duration,
     /// One quote. 10 s: a busy machine's quoting service takes seconds.
     pub quote: Duration,
-    /// The other direction's time after one has ended; any byte begins it anew. 60 s.
+    /// How long the other direction may be silent after one has ended. 60 s.
     pub half_close: Duration,
-    /// A write that takes no byte, while both directions are open. `None` by default: a reader that stalls for an hour and
-    /// goes on is served. Once a direction has ended, `half_close` covers writes, too (Dstack-TEE/dstack#1245).
+    /// How long a write may take no byte while both directions are open. `None` by default: a reader that stalls for an
+    /// hour and goes on is served. Once a direction has ended, `half_close` covers writes, too
+    /// (Dstack-TEE/dstack#1245).
     pub write_stall: Option<Duration>,
-    /// An open tunnel without a byte. `None` by default: a tunnel that is merely quiet is never reaped.
+    /// How long an open tunnel may be without a byte. `None` by default: a tunnel that is merely quiet is never closed.
     pub idle: Option<Duration>,
     /// What open connections have at shutdown. 30 s: Kubernetes' grace period.
     pub drain: Duration,
@@ -188,7 +191,7 @@ pub(crate) fn read_deadlines(root: &Table<'_>) -> Deadlines {
     deadlines
 }
 
-/// A quote takes its time, and one is made for each key.
+/// A quote takes a while, and one is made for each key.
 const SHORTEST_HOP_KEY: Duration = Duration::from_secs(1);
 const LONGEST_HOP_KEY: Duration = Duration::from_secs(10 * 60);
 

@@ -1,18 +1,19 @@
-//! Where the collateral of peers' evidence comes from: what says which platforms are good.
+//! Where the collateral of peers' evidence comes from. Collateral says which platforms are good.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::document::Table;
 
-/// `[collateral]`. All of it is signed, so none of this decides what is believed; it decides what is at hand, and how new.
+/// `[collateral]`. All collateral is signed by its vendor, so nothing here decides what is believed. It decides what is
+/// at hand, and how new that is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CollateralOptions {
-    /// URLs of services, asked in this order. `None`: with a bundle none; otherwise the one that
-    /// `sgx_default_qcnl.conf` names, or else Intel's own. Simulated collateral comes from the platform's folder then.
+    /// URLs of services, asked in this order. `None`: no service if there is a bundle, otherwise the one that
+    /// `sgx_default_qcnl.conf` names, or else Intel's own. With the verifier `sim`, `None` means the platform's folder.
     pub services: Option<Vec<String>>,
-    /// URLs of services with the interface of AMD's key service. `None`: with a bundle none, otherwise AMD's own. Simulated
-    /// ones are among `services`.
+    /// URLs of services with the interface of AMD's key service. `None`: no service if there is a bundle, otherwise
+    /// AMD's own. With the verifier `sim`, simulated ones are among `services`.
     pub amd_services: Option<Vec<String>>,
     /// How often collateral is fetched anew while it is valid. `None`: once a day.
     pub refresh: Option<Duration>,
@@ -20,16 +21,17 @@ pub struct CollateralOptions {
     pub bundle: Option<PathBuf>,
     /// The folder in which collateral is kept over restarts. `None`: in memory alone.
     pub cache: Option<PathBuf>,
-    /// Besides the system's certificate authorities: in PEM, those of a service of one's own.
+    /// Certificate authorities of a service of one's own, in PEM. Those of the system are trusted as well.
     pub ca: Option<PathBuf>,
-    /// Any TLS certificate of a service. Whoever stands between can hold back what is new until the old expires.
+    /// Accepts any TLS certificate of a service. Whoever stands between can hold back what is new until the old
+    /// expires.
     pub danger_accept_any_certificate: bool,
-    /// Plain http to other machines, with the same consequence.
+    /// Allows plain http to other machines, with the same consequence.
     pub danger_allow_plain_http: bool,
 }
 
 impl CollateralOptions {
-    /// Simulated collateral has to come from elsewhere than the platform's folder.
+    /// Whether a service or a bundle is named, so that simulated collateral does not come from the platform's folder.
     pub fn names_a_source(&self) -> bool {
         self.services.is_some() || self.bundle.is_some()
     }
@@ -69,14 +71,15 @@ fn urls(table: &Table<'_>, key: &'static str, remedy: &str) -> Option<Vec<String
     Some(urls.collect())
 }
 
-/// The rest of the form is the fetcher's to judge.
-pub fn is_service(url: &str) -> bool {
+/// Whether it begins as a URL of a service does. The rest of the form is the fetcher's to judge.
+fn is_service(url: &str) -> bool {
     url.starts_with("https://") || url.starts_with("http://")
 }
 
 const AMD_REMEDY: &str = "write for example https://kdsintf.amd.com";
 
-/// A service is not asked more often than this; what is valid for a month is asked for at least once in it.
+/// A service is not asked more often than once a second. Collateral is valid for a month and fetched at least once in
+/// it.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(1);
 const LONGEST_REFRESH: Duration = Duration::from_secs(30 * 86_400);
 

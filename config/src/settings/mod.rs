@@ -10,6 +10,6 @@ pub(crate) use attestation::read_attestation;
 pub use attestation::{Attestation, AttesterKind, KindError, SIM_FIELDS, SimSettings, VerifierKind};
 pub use bounds::{Deadlines, Limits};
 pub(crate) use bounds::{read_deadlines, read_limits};
-pub use collateral::{CollateralOptions, is_service};
+pub use collateral::CollateralOptions;
 pub(crate) use tls::read_tls;
 pub use tls::{Group, Suite, TlsSettings};

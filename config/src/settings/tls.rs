@@ -7,31 +7,40 @@ use crate::document::{Table, Value};
 /// Invariant: neither is empty, and nothing is in either twice.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsSettings {
+    /// Key exchange groups.
     pub groups: Vec<Group>,
+    /// Cipher suites.
     pub suites: Vec<Suite>,
 }
 
 /// A key exchange group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Group {
-    /// A hybrid: closed to a quantum computer as long as either half is.
+    /// ML-KEM-768 and X25519 together: closed to a quantum computer as long as ML-KEM is, and to others as long as
+    /// either is.
     X25519MlKem768,
+    /// Curve25519.
     X25519,
+    /// NIST's P-256.
     Secp256r1,
+    /// NIST's P-384.
     Secp384r1,
 }
 
 /// A cipher suite of TLS 1.3.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Suite {
+    /// `TLS_AES_128_GCM_SHA256`.
     Aes128Gcm,
+    /// `TLS_AES_256_GCM_SHA384`.
     Aes256Gcm,
+    /// `TLS_CHACHA20_POLY1305_SHA256`.
     ChaCha20Poly1305,
 }
 
 impl Default for TlsSettings {
-    /// AES-128-GCM first: it is twice as fast as AES-256-GCM and no weaker against what is known. The hybrid group first,
-    /// so that what is recorded today stays closed to a quantum computer.
+    /// AES-128-GCM first: it is faster than AES-256-GCM and no weaker against any attack that is known. The hybrid
+    /// group first, so that traffic which is recorded today stays closed to a quantum computer.
     fn default() -> Self {
         Self {
             groups: GROUPS.iter().map(|(_, group)| *group).collect(),

@@ -1,4 +1,5 @@
-//! What is different between two policies, hop by hop: reference values of two moments, or of two paths.
+//! What is different between two policies, hop by hop. They may hold the reference values of two moments or of two
+//! paths.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +14,25 @@ use crate::words::tee_word;
 pub struct Difference {
     /// The hop (`hop 2`, `last hop`, `role relay`, `any hop`), `path` for the order and end of the path, or `policy`.
     pub place: String,
+    /// The key of the configuration, or what stands for one (`role`, `order`, `end`).
     pub key: String,
-    /// `None` where it is not there.
+    /// What the first policy says. `None` where it says nothing.
     pub a: Option<String>,
+    /// What the second policy says. `None` where it says nothing.
     pub b: Option<String>,
 }
 
 /// How much is compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
-    /// What was seen: the hops, their order, the end. For a path that is seen now, under whatever policy.
+    /// What was seen: the hops, their order, the end. This serves for a path that is seen now, whatever its policy.
     Path,
     /// Whatever the policies demand.
     Everything,
 }
 
-/// In the order of the hops, then the path, then the policy. Empty if nothing is different.
+/// Every difference: the hops in their order, then the path, then the policy. Empty if nothing is different.
+#[must_use]
 pub fn differences(a: &Policy, b: &Policy, scope: Scope) -> Vec<Difference> {
     let (a, b) = (entries(a, scope), entries(b, scope));
     let mut keys: Vec<_> = a.keys().chain(b.keys()).collect();

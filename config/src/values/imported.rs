@@ -1,4 +1,4 @@
-//! Reference values that come from a signer's files instead of a path, in the form of a recorded file.
+//! Reference values from a signer's files (SIGSTRUCT), written in the form of a recorded file.
 
 use std::fmt::Write;
 
@@ -10,10 +10,11 @@ use super::recorded::{key, quoted, write_entries};
 /// One file that was imported.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ImportedEnclave {
-    /// Its name, as it was typed.
+    /// The file's name, as it was typed.
     pub file: String,
-    /// Of the whole file.
+    /// The digest of the whole file.
     pub sha256: Digest,
+    /// What the signer states in it, read from a signature that holds.
     pub sigstruct: SigStruct,
 }
 
@@ -22,17 +23,22 @@ pub struct ImportedEnclave {
 pub struct ImportMeta<'a> {
     /// The name of the policy in the file.
     pub policy: &'a str,
+    /// The tool (`shelter`).
     pub by: &'a str,
+    /// Its version.
     pub version: &'a str,
+    /// Who used the tool, in words of their own.
     pub operator: Option<&'a str>,
+    /// When the files were imported.
     pub at: Timestamp,
     /// Who signs the file.
     pub key: Option<KeyId>,
-    /// Where in a path this code may stand; anywhere, if it is not said.
+    /// The role in which this code may stand. `None`: at any hop.
     pub role: Option<&'a str>,
 }
 
 /// The file, as [`crate::load_policy`] and `reference_values` read it.
+#[must_use]
 pub fn render_imported(enclaves: &[ImportedEnclave], meta: &ImportMeta<'_>) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.

@@ -21,15 +21,21 @@ use crate::words::{BINDINGS, SNP_PRODUCTS, tee_word};
 pub struct RecordedHop {
     /// 1 is the hop next to the verifier.
     pub position: u8,
+    /// What the hop calls itself.
     pub role: String,
+    /// The kind of TEE that it runs in.
     pub tee: Tee,
+    /// What was measured of it.
     pub code: CodeIdentity,
+    /// Whether its platform was a simulated one.
     pub simulated: bool,
+    /// Whether its TEE can be debugged, so that its memory is open to its host.
     pub debug: bool,
+    /// The state of its platform, as it was appraised.
     pub tcb_status: TcbStatus,
-    /// What names the machine: shown in the file, not compared.
+    /// What names the machine. It is shown in the file and not compared.
     pub platform_ids: Vec<Vec<u8>>,
-    /// The configuration that the hop attests, where it attests one: compared only if it was when the path was verified.
+    /// The configuration that the hop attests, if it attests one. It is compared only if the path was verified with it.
     pub config_digest: Option<ConfigDigest>,
 }
 
@@ -44,13 +50,15 @@ pub struct RecordMeta<'a> {
     pub version: &'a str,
     /// Who used the tool, in words of their own.
     pub operator: Option<&'a str>,
+    /// When the path was verified.
     pub at: Timestamp,
     /// The address of the path's first hop.
     pub path: &'a str,
+    /// How the path ended.
     pub end: PathEnd,
-    /// What the path was verified under: what is recorded is not laxer than that.
+    /// The policy that the path was verified under. What is recorded is not laxer than this policy.
     pub verified_under: &'a Policy,
-    /// Who signs the file. It is named so that a reader can say what is wrong with a signature.
+    /// The key that signs the file. It is named so that a reader can say what is wrong with a signature.
     pub key: Option<KeyId>,
 }
 
@@ -58,12 +66,14 @@ pub struct RecordMeta<'a> {
 ///
 /// A hop without evidence has no reference values: it gets a comment and no rule, and so will be refused. Text that
 /// came from peers is quoted, and cannot become TOML.
+#[must_use]
 pub fn render_recorded(hops: &[RecordedHop], meta: &RecordMeta<'_>) -> String {
     render_recorded_path(hops, None, meta)
 }
 
 /// [`render_recorded`] of a path that may end in an attested peer which does not speak this protocol. Such a peer is no
 /// hop of the path's shape, and it is judged as the last one.
+#[must_use]
 pub fn render_recorded_path(hops: &[RecordedHop], legacy: Option<&RecordedHop>, meta: &RecordMeta<'_>) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
@@ -256,8 +266,8 @@ fn demanded(under: &Policy) -> BTreeSet<Field> {
     rules.iter().flat_map(|rule| &rule.demands).map(|demand| demand.field).collect()
 }
 
-/// What was measured, and how it was launched. What the platform's owner changes when it is patched, or what follows from
-/// its processor, stands in comments.
+/// What was measured, and how it was launched. What the platform's owner changes when it is patched, or what follows
+/// from its processor, stands in comments.
 fn write_code(out: &mut String, code: &CodeIdentity, demanded: &BTreeSet<Field>) -> std::fmt::Result {
     let fields = Field::ALL.iter().filter_map(|field| Some((*field, field.read(code)?)));
     let mut optional = Vec::new();

@@ -1,4 +1,5 @@
-//! Files of reference values that a policy names, and whose signatures it asks for.
+//! The files of reference values that a policy names (`reference_values`), and the keys that have to have signed them
+//! (`signed_by`).
 
 use std::fs::File;
 use std::io::Read as _;
@@ -12,7 +13,7 @@ use crate::document::{self, Errors, Table, Value};
 
 /// `reference_values` and `signed_by` of one policy.
 pub(crate) struct References<'a> {
-    /// Of the policy itself: the hop tables of those files apply where they say.
+    /// Files that the policy itself names. Their hop tables apply where they say.
     pub(crate) named: Option<Value<'a>>,
     /// `None` if no signature is asked for.
     signers: Option<Signers<'a>>,
@@ -148,7 +149,7 @@ fn read_keys(table: &Table<'_>, value: &Value<'_>) -> Vec<TrustedKey> {
     items.iter().filter_map(key).collect()
 }
 
-/// Keys and signatures are short; a device file or a wrong path does not fill the memory.
+/// Keys and signatures are short. The limit keeps a device file or a wrong path from filling the memory.
 fn read_small(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(16 * 1024).read_to_end(&mut bytes)?;

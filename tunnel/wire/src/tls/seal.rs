@@ -59,8 +59,8 @@ impl Sealer {
     }
 
     /// It is time for [`key_update`](Self::key_update): the key has served half of the records that it may. Asked once
-    /// a batch of records, it leaves room for a batch of any size: AES-GCM may seal 2^24 records under one key (RFC 8446
-    /// section 5.5).
+    /// a batch of records, it leaves room for a batch of any size: AES-GCM may seal 2^24 records under one key (RFC
+    /// 8446 section 5.5).
     pub fn key_update_due(&self) -> bool {
         !self.closed && self.key.used() >= self.limit / 2
     }
