@@ -57,7 +57,14 @@ const INTERNAL_ERROR: u8 = 80;
 fn without_evidence_where_it_is_demanded() {
     let world = World::new();
     let workload = world.workload("--echo");
-    let hop = world.hop(&workload.address, "");
+    let hop = world.route(
+        "mutual",
+        &format!(
+            "listen = \"127.0.0.1:0\"\nxfer = \"{}\"\nupstream = {{ tls = \"mutual\", policy = \"any\" }}\n\
+             downstream = {{ tls = \"attested\", policy = \"any\" }}\n",
+            workload.address
+        ),
+    );
     assert_told("mutual", &hop, &[b"inclavared/1"], CERTIFICATE_REQUIRED);
 }
 
