@@ -39,7 +39,7 @@ fn says_json_alone_where_it_is_asked_to() {
         said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
     assert_eq!(documents.len(), 2, "{said}");
     assert_eq!(documents[0]["hops"].as_array().map(Vec::len), Some(2), "{said}");
-    assert_eq!(documents[1]["hop"], 1, "{said}");
+    assert_eq!(documents[1]["error"]["hop"], 1, "{said}");
 }
 
 #[test]
