@@ -226,6 +226,7 @@ pub(crate) async fn open(node: &Node, policy: &Arc<Policy>, to: SocketAddr) -> R
         visited: Vec::new(),
         have: held.digests(),
         no_warm_legs: policy.refuse_warm_legs,
+        stranger: false,
     }
     .encode();
     let (policy, own, spki) = (Arc::clone(policy), facts.leg.client, peer.spki.clone());

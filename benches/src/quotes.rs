@@ -160,6 +160,7 @@ fn queue_alone(world: &World, rate: u32, takes: Duration, time: Duration) -> Res
                 visited: Vec::new(),
                 have: Vec::new(),
                 no_warm_legs: false,
+                stranger: false,
             };
             let mut id = [0; 32];
             id[..8].copy_from_slice(&number.to_be_bytes());

@@ -78,8 +78,11 @@ fn every_setting_arrives() {
     let limits = Limits {
         connections: 100,
         connections_per_source: 10,
+        ipv6_prefix: 56,
+        kept_for_admitted: 40,
         handshakes_in_flight: 11,
         handshakes_per_source: 3,
+        handshake_kib: 128,
         openings: 12,
         openings_per_source: 5,
         idle_legs: 14,
@@ -104,6 +107,7 @@ fn every_setting_arrives() {
         half_close: seconds(9),
         write_stall: Some(seconds(10)),
         idle: Some(seconds(5400)),
+        stranger_idle: seconds(15),
         drain: seconds(11),
     };
     assert_eq!(config.deadlines, deadlines);

@@ -45,6 +45,8 @@ pub enum Error {
     Deadline { what: &'static str, limit: Duration },
     #[error("{what}: the limit of {limit} is reached")]
     Overload { what: &'static str, limit: usize },
+    #[error("{what}: the limit of {limit} is reached, and this was the oldest of the busiest source")]
+    Displaced { what: &'static str, limit: usize },
     #[error("the process is shutting down")]
     Shutdown,
     #[error("no byte for {0:?}")]
@@ -165,7 +167,7 @@ impl Error {
             Self::Collateral { source, .. } => source.reason(),
             Self::Fault(fault) => fault.code,
             Self::Deadline { .. } => Reason::Deadline,
-            Self::Overload { .. } => Reason::Overload,
+            Self::Overload { .. } | Self::Displaced { .. } => Reason::Overload,
             Self::Shutdown => Reason::Shutdown,
             Self::Idle(_) | Self::HalfClosed(_) | Self::WriteStall(_) => Reason::Idle,
             Self::PathAge => Reason::PathAge,

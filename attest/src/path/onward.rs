@@ -19,6 +19,8 @@ pub struct Onward {
     pub have: Vec<Digest>,
     /// Its own policy wants every leg below made for this path.
     pub no_warm_legs: bool,
+    /// It has not admitted its client, or an admitted client says so of those above.
+    pub stranger: bool,
 }
 
 /// Why a server does not do what an OPEN asks for. The client's fault, or its configuration's.
@@ -75,6 +77,7 @@ impl Open {
             visited,
             have,
             no_warm_legs: self.no_warm_legs || own.no_warm_legs,
+            stranger: own.stranger,
         })
     }
 }
@@ -97,12 +100,22 @@ mod tests {
             visited: vec![KeyId::from_bytes([4; 32])],
             have: vec![Digest::from_bytes([5; 32])],
             no_warm_legs: false,
+            stranger: false,
         }
     }
 
     fn own() -> Onward {
         let (route, policy, have) = (None, None, vec![]);
-        Onward { kid: OWN, binding: Binding::Key, max_hops: 16, route, policy, have, no_warm_legs: false }
+        Onward {
+            kid: OWN,
+            binding: Binding::Key,
+            max_hops: 16,
+            route,
+            policy,
+            have,
+            no_warm_legs: false,
+            stranger: false,
+        }
     }
 
     #[test]
@@ -123,6 +136,9 @@ mod tests {
         for (above, own_policy) in [(true, false), (false, true), (false, false)] {
             let next = Open { no_warm_legs: above, ..open() }.onward(Onward { no_warm_legs: own_policy, ..own() });
             assert_eq!(next.unwrap().no_warm_legs, above || own_policy);
+            // Who is a stranger the hop says alone: above it may stand a client that nobody admitted.
+            let next = Open { stranger: above, ..open() }.onward(Onward { stranger: own_policy, ..own() });
+            assert_eq!(next.unwrap().stranger, own_policy);
         }
         let full = open().onward(Onward { have: vec![Digest::of(b""); 99], ..own() }).unwrap();
         assert_eq!(Open::decode(&full.encode()), Ok(full));

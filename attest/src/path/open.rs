@@ -39,6 +39,9 @@ pub struct Open {
     pub have: Vec<Digest>,
     /// Every leg below has to be made for this path: none may have stood ready.
     pub no_warm_legs: bool,
+    /// The path was begun by a client that nobody has admitted. Hops set it and tell it on; it decides who waits for whom,
+    /// and nothing about trust.
+    pub stranger: bool,
 }
 
 impl Open {
@@ -56,6 +59,7 @@ impl Open {
             .entry(7, |w| w.list(self.visited.iter().map(KeyId::as_bytes)))
             .entry(8, |w| w.list(self.have.iter().map(Digest::as_bytes)))
             .optional(9, self.no_warm_legs.then_some(true), |w, no| w.bool(no))
+            .optional(16, self.stranger.then_some(true), |w, yes| w.bool(yes))
             .finish()
     }
 
@@ -91,17 +95,8 @@ impl Open {
             ttl: fields.required(6, "ttl")?.uint_in("ttl", 0, u64::from(MAX_HOPS))? as u8,
             visited: each(fields.required(7, "visited")?.array("visited", usize::from(MAX_HOPS))?, visited)?,
             have: each(fields.required(8, "have")?.array("have", MAX_HAVE)?, have)?,
-            no_warm_legs: match fields.optional(9).map(|item| item.bool("no_warm_legs")).transpose()? {
-                // What is not demanded is left out: one encoding for one meaning.
-                Some(false) => {
-                    return Err(FormError::Type {
-                        field: "no_warm_legs",
-                        expected: "true, or nothing",
-                        found: "false",
-                    });
-                }
-                demanded => demanded.is_some(),
-            },
+            no_warm_legs: flag(fields.optional(9), "no_warm_legs")?,
+            stranger: flag(fields.optional(16), "stranger")?,
         };
         fields.finish()?;
         Ok(open)
@@ -179,6 +174,14 @@ impl Abort {
     }
 }
 
+/// What does not hold is left out: one encoding for one meaning.
+fn flag(item: Option<Item<'_>>, field: &'static str) -> Result<bool, FormError> {
+    match item.map(|item| item.bool(field)).transpose()? {
+        Some(false) => Err(FormError::Type { field, expected: "true, or nothing", found: "false" }),
+        set => Ok(set.is_some()),
+    }
+}
+
 pub(super) fn optional_text(item: Option<Item<'_>>, field: &'static str) -> Result<Option<String>, FormError> {
     item.map(|item| item.text(field, MAX_TEXT).map(str::to_owned)).transpose()
 }
@@ -217,6 +220,7 @@ mod tests {
             visited: vec![KeyId::from_bytes([9; 32])],
             have: vec![Digest::from_bytes([10; 32])],
             no_warm_legs: true,
+            stranger: true,
         }
     }
 
@@ -224,7 +228,8 @@ mod tests {
     fn open_comes_back_as_it_was() {
         let full = open();
         assert_eq!(Open::decode(&full.encode()), Ok(full.clone()));
-        let bare = Open { route: None, policy: None, visited: vec![], have: vec![], no_warm_legs: false, ..full };
+        let none = Open { route: None, policy: None, visited: vec![], have: vec![], ..full };
+        let bare = Open { no_warm_legs: false, stranger: false, ..none };
         assert_eq!(Open::decode(&bare.encode()), Ok(bare.clone()));
         assert_eq!(Open::digest(&bare.encode()), OpenDigest::of(&bare.encode()));
     }

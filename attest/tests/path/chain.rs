@@ -80,6 +80,7 @@ impl Chain {
                 visited: chain.hops.iter().map(|hop| hop.key.kid()).collect(),
                 have: vec![],
                 no_warm_legs: false,
+                stranger: false,
             };
             let leg = LegId(Digest::of(&[&open.encode()[..], key.spki()].concat()));
             let (role, open, attester) = (role.to_owned(), open.encode(), attester.clone());

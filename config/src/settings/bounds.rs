@@ -7,30 +7,42 @@ use crate::document::Table;
 
 /// How much of everything there may be at once. What is over a limit is refused, or waits for a bounded time.
 ///
-/// Invariant: none is zero, and a limit per source is at most the whole.
+/// A source is an IPv4 address, or the network of an IPv6 address. A stranger is a client that nobody has admitted.
+///
+/// Invariant: none is zero but `kept_for_admitted`, and a limit per source is at most the whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Open connections. 10,000: with one relay buffer each way about 1 GiB under full load, and within the usual
     /// hard limit of 65,536 descriptors at two or three a connection.
     pub connections: usize,
-    /// Open connections from one address. 5,000: half of all, so that one source cannot shut out the others; behind a
-    /// sidecar or a NAT everybody shares one address, so it cannot be small.
+    /// Open connections from one source. 5,000: half of all; behind a sidecar or a NAT everybody shares one address, so it
+    /// cannot be small. Besides, the streams of one stranger's address are at most as many as are left free of their
+    /// share, so that no few of them fill it.
     pub connections_per_source: usize,
-    /// TLS handshakes under way, each counted from its ClientHello on. Others wait for their turn until the deadline of
-    /// the handshake. 256: a handshake costs under a millisecond of a core, so one core is done with these in a quarter
-    /// of a second. More at once would make all of them miss their deadline in a storm (envoyproxy/envoy#33608).
+    /// Leading bits of an IPv6 address that make one source. 64: what one customer is given at least.
+    pub ipv6_prefix: u8,
+    /// Of a hundred places of every kind, those that strangers cannot have. 25: a flood of strangers leaves a hop, whose
+    /// evidence was admitted, a quarter of everything.
+    pub kept_for_admitted: u8,
+    /// TLS handshakes that are computed at once, each from its whole ClientHello to our answer; others wait for their turn,
+    /// at most the handshake's deadline. Waiting for the peer takes no turn. 64: each costs under a millisecond of a core,
+    /// so that whoever is in the middle of a handshake waits that long for the newcomers before it; without a bound all of
+    /// them would miss their deadline in a storm (envoyproxy/envoy#33608).
     pub handshakes_in_flight: usize,
-    /// Handshakes under way from one address. 64: a quarter of all, so that clients of one source which stop in the
-    /// middle of a handshake delay only each other.
+    /// Those of one source. 16: a quarter of all.
     pub handshakes_per_source: usize,
-    /// Paths being opened, from OPEN until START. 512: each holds a dial, an appraisal and a trailer of up to 256 KiB.
+    /// What the handshakes under way hold of messages that are not whole, beyond 4 KiB each, KiB. 65,536: a thousand
+    /// clients in the middle of the largest certificate, or six thousand of the usual evidence.
+    pub handshake_kib: usize,
+    /// Paths being opened: from OPEN until PREVIEW. 512: each holds a dial, an appraisal and a trailer of up to 256 KiB. As
+    /// many more may wait for their START.
     pub openings: usize,
-    /// Paths being opened for one address. 128: a quarter of all.
+    /// Paths being opened for one source, and for the clients of one plain listener on this machine. 128: a quarter of all.
     pub openings_per_source: usize,
     /// Legs of known peers that stand ready for longer than `handshake_to_open`. 256: four pools of the largest size;
     /// each leg holds a connection and about 20 KiB.
     pub idle_legs: usize,
-    /// Such legs from one address. 64: a quarter of all.
+    /// Those of one hop. 64: a quarter of all.
     pub idle_legs_per_source: usize,
     /// Threads for appraisal and for quoting. 4: an appraisal takes under a millisecond of CPU, and a device makes one
     /// quote at a time. One slow device must not hold up appraisal.
@@ -49,8 +61,8 @@ pub struct Deadlines {
     /// The same for a peer whose evidence was admitted, if there is room among `idle_legs`: its leg may stand ready for
     /// a path to come. 60 s: a hop that keeps legs ready replaces them well before.
     pub idle_leg: Duration,
-    /// How long an opening waits for its turn while `openings` are under way. 2 s: long enough to work off a storm,
-    /// short enough that a client which gets no turn learns it soon.
+    /// How long an opening waits for its turn where as many are under way as may be. 10 s: a burst of honest clients is
+    /// worked off, and a client that waits for its PREVIEW (20 s) still hears why it is refused.
     pub opening_turn: Duration,
     /// From OPEN to PREVIEW at the first hop, while the whole path below is built. 20 s (PROTOCOL section 4).
     pub open_to_preview: Duration,
@@ -75,6 +87,8 @@ pub struct Deadlines {
     pub write_stall: Option<Duration>,
     /// How long an open tunnel may be without a byte. `None` by default: a tunnel that is merely quiet is never closed.
     pub idle: Option<Duration>,
+    /// The same where the client is a stranger. 10 min: whoever nobody knows holds no place for ever by saying nothing.
+    pub stranger_idle: Duration,
     /// What open connections have at shutdown. 30 s: Kubernetes' grace period.
     pub drain: Duration,
 }
@@ -84,8 +98,11 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             connections_per_source: 5_000,
-            handshakes_in_flight: 256,
-            handshakes_per_source: 64,
+            ipv6_prefix: 64,
+            kept_for_admitted: 25,
+            handshakes_in_flight: 64,
+            handshakes_per_source: 16,
+            handshake_kib: 65_536,
             openings: 512,
             openings_per_source: 128,
             idle_legs: 256,
@@ -103,7 +120,7 @@ impl Default for Deadlines {
             handshake: seconds(10),
             handshake_to_open: seconds(5),
             idle_leg: seconds(60),
-            opening_turn: seconds(2),
+            opening_turn: seconds(10),
             open_to_preview: seconds(20),
             open_to_preview_per_hop: seconds(2),
             preview_to_start: seconds(10),
@@ -114,6 +131,7 @@ impl Default for Deadlines {
             half_close: seconds(60),
             write_stall: None,
             idle: None,
+            stranger_idle: seconds(600),
             drain: seconds(30),
         }
     }
@@ -128,6 +146,7 @@ pub(crate) fn read_limits(root: &Table<'_>) -> Limits {
         ("connections_per_source", &mut limits.connections_per_source, 1_000_000),
         ("handshakes_in_flight", &mut limits.handshakes_in_flight, 100_000),
         ("handshakes_per_source", &mut limits.handshakes_per_source, 100_000),
+        ("handshake_kib", &mut limits.handshake_kib, 16_777_216),
         ("openings", &mut limits.openings, 100_000),
         ("openings_per_source", &mut limits.openings_per_source, 100_000),
         ("idle_legs", &mut limits.idle_legs, 100_000),
@@ -136,6 +155,12 @@ pub(crate) fn read_limits(root: &Table<'_>) -> Limits {
         ("blocking_queue", &mut limits.blocking_queue, 100_000),
     ] {
         *slot = table.get(key).and_then(|v| v.integer(1..=most)).unwrap_or(*slot);
+    }
+    for (key, slot, allowed) in [
+        ("ipv6_prefix", &mut limits.ipv6_prefix, 1..=128),
+        ("kept_for_admitted", &mut limits.kept_for_admitted, 0..=90),
+    ] {
+        *slot = table.get(key).and_then(|v| v.integer(allowed)).unwrap_or(*slot);
     }
     for (key, part, all_key, all) in [
         ("connections_per_source", &mut limits.connections_per_source, "connections", limits.connections),
@@ -178,6 +203,7 @@ pub(crate) fn read_deadlines(root: &Table<'_>) -> Deadlines {
         ("appraisal", &mut deadlines.appraisal),
         ("quote", &mut deadlines.quote),
         ("half_close", &mut deadlines.half_close),
+        ("stranger_idle", &mut deadlines.stranger_idle),
         ("drain", &mut deadlines.drain),
     ] {
         *slot = table.get(key).and_then(|v| v.duration(SHORTEST..=LONGEST)).unwrap_or(*slot);

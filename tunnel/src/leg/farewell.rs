@@ -7,6 +7,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use crate::leg::buffer::Buffer;
 use crate::leg::socket::Socket;
 
 /// How long a peer has to take our last words.
@@ -17,12 +18,12 @@ pub(crate) async fn until_closed(socket: &Socket) {
     if socket.shutdown_write().is_err() {
         return;
     }
-    let mut scratch = vec![0; 16 * 1024];
     loop {
         if socket.readable().await.is_err() {
             return;
         }
-        match socket.try_read(&mut scratch) {
+        // Not while it is waited for: many part at once.
+        match socket.try_read(&mut Buffer::take()) {
             Ok(0) => return,
             Ok(_) => tokio::task::consume_budget().await,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}

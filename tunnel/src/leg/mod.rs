@@ -20,7 +20,7 @@ use inclavared_attest::certificate::PeerCertificate;
 use inclavared_attest::path::{Abort, Fault, TlsParameters};
 use inclavared_attest::{KeyId, LegId, Reason};
 use inclavared_wire::frame::{ALPN, Admits, Frame, FrameKind};
-use inclavared_wire::tls::{Established, Opener, Sealer};
+use inclavared_wire::tls::{Established, MAX_RECORD, Opener, Sealer};
 
 use crate::error::{Error, PeerMisbehaved};
 use crate::leg::socket::Socket;
@@ -30,6 +30,9 @@ use link::Link;
 use rustls::AlertDescription;
 use sink::Sink;
 use source::Source;
+
+/// Ciphertext that may wait on a leg which stands ready, in bytes: session tickets, as nobody uses it yet.
+pub(crate) const MAX_PARKED: usize = 2 * MAX_RECORD;
 
 /// The START of a client that showed no certificate, in bytes: there is no path behind it to be shown.
 const BARE_START: usize = 2048;
@@ -187,6 +190,16 @@ impl Leg {
             Some(())
         };
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    }
+
+    /// [`fail`](Self::fail), as far as it can be done without a wait: nobody reads away what the peer still sends.
+    pub fn fail_at_once(mut self, error: &Error) {
+        self.sink.socket().reset_on_close();
+        if self.sink.is_framed() && self.sink.queue_frame(FrameKind::Fault, &error.to_fault(false).encode()).is_ok() {
+            self.sink.socket().close_in_order();
+            // Whether there is room for it or not.
+            let _ = self.sink.write();
+        }
     }
 
     /// [`fail`](Self::fail), unless the peer has had the last word itself.

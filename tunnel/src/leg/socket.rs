@@ -8,6 +8,7 @@ use std::sync::Once;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::RecvFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
@@ -18,6 +19,16 @@ use tokio::net::{TcpStream, UnixStream};
 pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// How far a peer is with its transport.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FarEnd {
+    Open,
+    /// It sends no more; it may still read.
+    HasEnded,
+    /// It was reset, or closed a Unix socket: it neither sends nor reads.
+    Gone,
 }
 
 /// A peer that is gone without a word is found after about two minutes.
@@ -112,6 +123,32 @@ impl Socket {
             done => Ok(done),
         }));
         part.map_or(whole, Ok)
+    }
+
+    /// What is known of the peer without a read of what it sent.
+    pub fn far_end(&self) -> FarEnd {
+        let mut poll = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::RDHUP)];
+        let seen = match rustix::event::poll(&mut poll, Some(&Timespec::default())) {
+            Ok(1..) => poll[0].revents(),
+            // A look that fails tells nothing of the peer: the next read will.
+            Ok(0) | Err(_) => PollFlags::empty(),
+        };
+        if seen.intersects(PollFlags::ERR | PollFlags::HUP) {
+            FarEnd::Gone
+        } else if seen.contains(PollFlags::RDHUP) {
+            FarEnd::HasEnded
+        } else {
+            FarEnd::Open
+        }
+    }
+
+    /// Bytes that have come and were not read.
+    pub fn unread(&self) -> io::Result<usize> {
+        Ok(usize::try_from(rustix::io::ioctl_fionread(self.as_fd())?).unwrap_or(usize::MAX))
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        each!(self, s => s.as_fd())
     }
 
     /// Ends our direction: the peer reads an end of file.

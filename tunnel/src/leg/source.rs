@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use inclavared_wire::frame::{self, Admits, Assembler, Frame, FrameKind};
-use inclavared_wire::tls::{Content, Opened, Opener, RecordError};
+use inclavared_wire::frame::{self, Admits, Assembler, Frame, FrameKind, MAX_DATA};
+use inclavared_wire::tls::{self, Content, MAX_RECORD, Opened, Opener, RecordError};
 use tokio::io::Interest;
 
 use super::batch::{Batch, Piece};
@@ -15,7 +15,11 @@ use super::buffer::{self, Buffer, SIZE};
 use super::link::Link;
 use super::sink::Slots;
 use crate::error::{Error, PeerMisbehaved};
-use crate::leg::socket::Socket;
+use crate::leg::socket::{FarEnd, Socket};
+
+/// What a client without frames may have sent before it has left while its path is opened, in bytes, so that it is found
+/// out: an empty stream and a small request.
+const MAX_EARLY: usize = MAX_RECORD;
 
 /// What ended a batch besides its payload.
 #[derive(Debug)]
@@ -41,7 +45,8 @@ pub(crate) enum Read {
 pub struct Source {
     socket: Rc<Socket>,
     form: Form,
-    /// Frames that came together with one that [`frame`](Self::frame) gave.
+    /// What came before it was asked for: together with a frame that [`frame`](Self::frame) gave, or from a peer that then
+    /// ended its direction.
     taken: VecDeque<Frame>,
 }
 
@@ -60,6 +65,8 @@ struct Tls {
     held: Held,
     /// The socket has given its end of file, or the peer its close_notify.
     at_end: bool,
+    /// It was the latter.
+    closed: bool,
 }
 
 /// Bytes received and not yet opened.
@@ -87,11 +94,12 @@ impl Source {
         Self { socket, form: Form::Plain, taken: VecDeque::new() }
     }
 
-    /// `received` is what the handshake left unread: ciphertext.
+    /// `received` is what the handshake left unread: ciphertext, of at most [`tls::MAX_UNREAD`] bytes, or
+    /// [`MAX_PARKED`](super::MAX_PARKED) where the leg stood ready.
     pub fn tls(socket: Rc<Socket>, link: Rc<Link>, opener: Opener, received: BytesMut, framed: bool) -> Self {
         let all = if opener.is_of_client() { Admits::OF_SERVER } else { Admits::OF_CLIENT };
         let assembler = framed.then(|| Assembler::new(all));
-        let tls = Tls { opener, link, assembler, held: Held::Small(received), at_end: false };
+        let tls = Tls { opener, link, assembler, held: Held::Small(received), at_end: false, closed: false };
         Self { socket, form: Form::Tls(Box::new(tls)), taken: VecDeque::new() }
     }
 
@@ -121,6 +129,55 @@ impl Source {
     /// Waits until a read may bring something. Cancel safe.
     pub async fn readable(&self) -> io::Result<()> {
         self.socket.readable().await
+    }
+
+    /// Whether a peer without frames has left: its transport was reset, or has ended without the end of its stream. Waits
+    /// for nothing, and keeps what it reads for the relay.
+    ///
+    /// A peer that has ended its own direction in order may still wait for an answer. Plain TCP ends both ways alike.
+    pub(crate) fn has_left(&mut self) -> bool {
+        match (self.socket.far_end(), &self.form) {
+            (FarEnd::Gone, _) => true,
+            (FarEnd::Open, _) | (FarEnd::HasEnded, Form::Plain) => false,
+            (FarEnd::HasEnded, Form::Tls(tls)) if tls.at_end => !tls.closed,
+            // Who has sent more than this, and then left, is found out by the relay.
+            (FarEnd::HasEnded, Form::Tls(_)) if self.socket.unread().is_ok_and(|unread| unread <= MAX_EARLY) => {
+                self.has_ended_without_a_word()
+            }
+            (FarEnd::HasEnded, Form::Tls(_)) => false,
+        }
+    }
+
+    /// Nothing more will come: reads what is there.
+    fn has_ended_without_a_word(&mut self) -> bool {
+        loop {
+            let Form::Tls(tls) = &mut self.form else { return false };
+            match tls.read(&self.socket) {
+                Err(_) => return true,
+                Ok(Read::Nothing) => return false,
+                Ok(Read::Batch(batch, event)) => {
+                    self.keep(batch);
+                    match event {
+                        Some(Event::EndOfFile) => return true,
+                        Some(Event::CloseNotify) => return false,
+                        Some(Event::Control(frame)) => self.taken.push_back(frame),
+                        None => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies payload out of its buffer, for a read to come.
+    fn keep(&mut self, Batch { buffer, rest, pieces }: Batch) {
+        for payload in pieces.iter().filter_map(|piece| payload(piece, buffer.as_deref())) {
+            let frames = (0..payload.len()).step_by(MAX_DATA).map(|start| Frame {
+                kind: FrameKind::Data,
+                payload: payload.slice(start..payload.len().min(start + MAX_DATA)),
+            });
+            self.taken.extend(frames);
+        }
+        self.restore(buffer, rest);
     }
 
     /// Waits until the peer is gone: its transport was reset. Cancel safe.
@@ -228,7 +285,7 @@ impl Tls {
         if event.is_none() && batch.pieces.is_empty() {
             match self.receive(socket, &mut buffer, &mut filled) {
                 Ok(0) => {
-                    event = Some(Event::EndOfFile);
+                    event = Some(if self.closed { Event::CloseNotify } else { Event::EndOfFile });
                     self.at_end = true;
                 }
                 Ok(_) => event = self.open_all(&mut buffer, &mut filled, &mut batch)?,
@@ -252,6 +309,7 @@ impl Tls {
         match std::mem::replace(&mut self.held, Held::Small(BytesMut::new())) {
             Held::Big(buffer, range) => (buffer, range),
             Held::Small(bytes) => {
+                const { assert!(tls::MAX_UNREAD <= SIZE && super::MAX_PARKED <= SIZE, "what is held has room") };
                 let mut buffer = Buffer::take();
                 let len = bytes.len();
                 buffer[..len].copy_from_slice(&bytes);
@@ -307,7 +365,7 @@ impl Tls {
                 Content::CloseNotify => {
                     // What may come behind it is nobody's (RFC 8446 section 6.1).
                     *filled = 0..0;
-                    self.at_end = true;
+                    (self.at_end, self.closed) = (true, true);
                     Some(Event::CloseNotify)
                 }
                 Content::Alert(alert) => return Err(PeerMisbehaved::Alert(alert).into()),

@@ -60,6 +60,7 @@ pub async fn verify(
         visited: Vec::new(),
         have: Vec::new(),
         no_warm_legs: policy.refuse_warm_legs,
+        stranger: false,
     };
     match open_path(side, &mut leg, policy, &open, side.deadlines.open_to_preview).await {
         Ok(opened) => Ok(VerifiedPath { leg, opened, quoter: None }),

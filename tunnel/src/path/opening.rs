@@ -7,6 +7,8 @@ use bytes::Bytes;
 use inclavared_attest::path::{Downstream, Open, Path, Start, client_proof};
 use inclavared_attest::policy::{Binding, Policy};
 use inclavared_attest::{KeyId, OpenDigest, RecordDigest, Timestamp};
+use tokio::time::sleep;
+
 use inclavared_wire::frame::{Admits, Frame, FrameKind};
 
 use crate::error::{Error, PeerMisbehaved, Refused};
@@ -122,6 +124,22 @@ pub async fn while_client_waits<T>(leg: &mut Leg, work: impl Future<Output = Res
         stir = leg.source.frame() => Err(early(stir)),
     }
 }
+
+/// The same for a client that speaks no frames: what it sends may come early, so only that it leaves ends the work.
+pub async fn while_client_stays<T>(leg: &mut Leg, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let left = async {
+        while !leg.source.has_left() {
+            sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        () = left => Err(PeerMisbehaved::Closed.into()),
+    }
+}
+
+/// How soon it is found out that a client without frames has left: no readiness tells it apart from bytes that wait.
+const LOOK: Duration = Duration::from_millis(200);
 
 fn early(stir: Result<Frame, Error>) -> Error {
     stir.map_or_else(|error| error, |frame| out_of_order(&frame, "nothing before the PREVIEW", true))

@@ -213,7 +213,10 @@ async fn upward(source: &mut Source, sink: &mut Sink, session: &impl Session, st
             // A client that has its receipt may say what it likes, and go.
             _ if state.receipted.get() => return Ok(()),
             Event::Control(frame) => match frame.kind {
-                FrameKind::End if !state.up.ended.get() => way.end(sink).await?,
+                FrameKind::End if !state.up.ended.get() => {
+                    source.admit(FROM_CLIENT.without(FrameKind::Data).without(FrameKind::End));
+                    way.end(sink).await?;
+                }
                 // It crossed the server's END: it needs no answer any more.
                 FrameKind::Challenge if state.both_ended() => {}
                 FrameKind::Challenge => session.challenged(&frame.payload).map_err(|error| way.misread(error))?,
@@ -244,7 +247,10 @@ async fn downward(
     let below = loop {
         match way.pump(source, sink).await? {
             Event::Control(frame) => match frame.kind {
-                FrameKind::End if !state.down.ended.get() => way.end(sink).await?,
+                FrameKind::End if !state.down.ended.get() => {
+                    source.admit(FROM_SERVER.without(FrameKind::Data).without(FrameKind::End));
+                    way.end(sink).await?;
+                }
                 FrameKind::Trailer => break Some(frame.payload),
                 FrameKind::Refresh => session.refreshed(frame.payload).map_err(|error| way.misread(error))?,
                 _ => return Err(way.misread(unexpected(&frame, "DATA, END or TRAILER"))),
@@ -272,6 +278,15 @@ async fn downward(
     Box::pin(way.receipt(below, sink, session)).await
 }
 
+/// What a write is to the idle timer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// It moves what the applications sent, or ends their stream.
+    Prolonged,
+    /// Key updates and control frames: a peer could have them written for as long as it likes.
+    Unchanged,
+}
+
 /// One direction: which peer is at which end of it.
 #[derive(Clone, Copy)]
 struct Way<'a> {
@@ -293,7 +308,6 @@ impl Way<'_> {
                     continue;
                 }
             };
-            self.state.watch.touch();
             if !batch.pieces.is_empty() {
                 self.pass(batch, source, sink).await?;
                 // A stream that always has data lets the others of its worker have their turn.
@@ -317,6 +331,10 @@ impl Way<'_> {
         let bytes = &self.passage.bytes;
         let payload = sink.queue(batch).map_err(Broken::own)?;
         bytes.set(bytes.get() + payload);
+        if payload > 0 {
+            // Alone what the applications send keeps a stream alive: no session ticket, no key update, no challenge.
+            self.state.watch.touch();
+        }
         self.flush_for(source, sink).await?;
         let (buffer, rest) = sink.release();
         source.restore(buffer, rest);
@@ -327,7 +345,7 @@ impl Way<'_> {
     async fn send_waiting(self, sink: &mut Sink) -> Result<(), Broken> {
         if sink.link().is_some_and(|link| link.has_work()) {
             sink.queue_waiting().map_err(Broken::own)?;
-            self.flush(sink).await?;
+            self.write(sink, Life::Unchanged).await?;
         }
         Ok(())
     }
@@ -358,9 +376,16 @@ impl Way<'_> {
 
     /// Writes all that is queued. The watch sees each step of it: a slow reader is not a stalled one.
     async fn flush(self, sink: &mut Sink) -> Result<(), Broken> {
+        self.write(sink, Life::Prolonged).await
+    }
+
+    async fn write(self, sink: &mut Sink, life: Life) -> Result<(), Broken> {
         let (watch, writes) = (&self.state.watch, &self.passage.writes);
         while !sink.is_flushed() {
             if sink.write().map_err(|error| self.unwritten(error))? {
+                if life == Life::Prolonged {
+                    watch.touch();
+                }
                 watch.written(writes);
             } else {
                 watch.blocked(writes);

@@ -1,4 +1,4 @@
-//! The watch over a relay: when a half-closed or stalled stream ends.
+//! The watch over a relay: when a half-closed, an idle or a stalled stream ends.
 //!
 //! It stands beside both directions, so a write that blocks does not hide it (Dstack-TEE/dstack#1245), and an open
 //! stream that is merely quiet, or whose reader is slow, is never ended unless `idle` or `write_stall` says so.
@@ -57,7 +57,6 @@ impl Watch {
 
     /// A write took some bytes.
     pub(super) fn written(&self, writes: &Writes) {
-        self.touch();
         writes.blocked.set(None);
     }
 

@@ -1,5 +1,8 @@
-//! Accepting connections: one listener a route, shared by the workers; permits before work; a full table of
+//! Accepting connections: one listener a route, shared by the workers; places before work; a full table of
 //! descriptors backs off instead of spinning.
+//!
+//! A plain listener that this machine alone reaches presses back: what there is no place for is not accepted yet, and waits
+//! with the kernel. Others are refused, so that who waits does not keep out whoever comes next.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,17 +17,19 @@ use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 
-use crate::leg::permits::Permit;
+use crate::error::Error;
+use crate::leg::permits::{Holder, Who};
 use crate::leg::socket::{Parked, Socket};
 use crate::server::connection::{self, Held};
-use crate::server::crew::{Crew, Place};
+use crate::server::crew::Crew;
 use crate::server::node::{Node, RouteState};
 
 /// How long to wait when the process or the machine has no descriptors left (EMFILE; istio/ztunnel#1585).
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// Connections that the kernel completes while the workers are busy.
-const BACKLOG: i32 = 1024;
+/// Connections that the kernel completes while the workers are busy, or a plain listener presses back; it takes no more than
+/// `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
 
 /// A bound socket that each worker takes a duplicate of.
 #[derive(Debug)]
@@ -109,8 +114,7 @@ pub struct Accepted {
     socket: Parked,
     source: Option<IpAddr>,
     route: Arc<RouteState>,
-    permit: Permit,
-    place: Place,
+    held: Held,
 }
 
 /// One worker, as its listeners see it.
@@ -139,8 +143,18 @@ pub async fn accept(listener: Listener, here: Here, route: Arc<RouteState>, mut 
                 continue;
             }
         };
-        let permit = match node.gates.connections.take(source) {
-            Ok(permit) => permit,
+        let held = if route.is_local() {
+            tokio::select! {
+                held = here.local(&route) => held,
+                _ = shutdown.wait_for(|down| *down) => return,
+            }
+        } else {
+            let who = node.gates.sources.of(source);
+            let arrived = node.gates.connections.arrive(who);
+            arrived.map(|admission| Held { admission, opening: None, place: here.crew.place(here.worker) })
+        };
+        let held = match held {
+            Ok(held) => held,
             Err(error) => {
                 node.metrics.turned_away(&route.route.name);
                 // Closing at once costs the peer and us the least; a plain client must not take it for an empty stream.
@@ -150,10 +164,9 @@ pub async fn accept(listener: Listener, here: Here, route: Arc<RouteState>, mut 
             }
         };
         node.metrics.accepted(&route.route.name);
-        let place = here.crew.place(here.worker);
-        if place.worker() == here.worker {
-            here.serve(socket, source, Arc::clone(&route), permit, place);
-        } else if let Err(error) = here.hand_over(socket, source, Arc::clone(&route), permit, place) {
+        if held.place.worker() == here.worker {
+            here.serve(socket, source, Arc::clone(&route), held);
+        } else if let Err(error) = here.hand_over(socket, source, Arc::clone(&route), held) {
             tracing::warn!(route = route.route.name, %error, "a connection was lost on its way to its worker");
         }
     }
@@ -162,7 +175,7 @@ pub async fn accept(listener: Listener, here: Here, route: Arc<RouteState>, mut 
 /// Serves what the other workers hand over, until shutdown.
 pub async fn take_over(mut inbox: mpsc::Receiver<Accepted>, here: Here, mut shutdown: watch::Receiver<bool>) {
     loop {
-        let Accepted { socket, source, route, permit, place } = tokio::select! {
+        let Accepted { socket, source, route, held } = tokio::select! {
             accepted = inbox.recv() => match accepted {
                 Some(accepted) => accepted,
                 None => return,
@@ -177,7 +190,7 @@ pub async fn take_over(mut inbox: mpsc::Receiver<Accepted>, here: Here, mut shut
             }
         };
         match socket.resume() {
-            Ok(socket) => here.serve(socket, source, route, permit, place),
+            Ok(socket) => here.serve(socket, source, route, held),
             Err(error) => {
                 tracing::warn!(route = route.route.name, %error, "a connection was lost on its way to its worker");
             }
@@ -186,25 +199,26 @@ pub async fn take_over(mut inbox: mpsc::Receiver<Accepted>, here: Here, mut shut
 }
 
 impl Here {
-    fn serve(&self, socket: Socket, source: Option<IpAddr>, route: Arc<RouteState>, permit: Permit, place: Place) {
+    /// Waits until there is a place for a connection of a local application, and the turn to open its path.
+    async fn local(&self, route: &RouteState) -> Result<Held, Error> {
+        let who = Who::Listener(route.place);
+        let admission = self.node.gates.connections.local(who).await;
+        let opening = Some(self.node.gates.openings.turn(Holder::admitted(who)).await?);
+        Ok(Held { admission, opening, place: self.crew.place(self.worker) })
+    }
+
+    fn serve(&self, socket: Socket, source: Option<IpAddr>, route: Arc<RouteState>, held: Held) {
         // Not in a future around it: that would have room for it twice.
-        let held = Held { permit, place };
         tokio::task::spawn_local(connection::serve(Arc::clone(&self.node), route, socket, source, held));
     }
 
     /// To the worker of `place`, unless it takes no more: then it stays here.
-    fn hand_over(
-        &self,
-        socket: Socket,
-        source: Option<IpAddr>,
-        route: Arc<RouteState>,
-        permit: Permit,
-        place: Place,
-    ) -> io::Result<()> {
-        let worker = place.worker();
-        let accepted = Accepted { socket: socket.park()?, source, route, permit, place };
-        if let Err(Accepted { socket, source, route, permit, place }) = self.crew.hand_over(worker, accepted) {
-            self.serve(socket.resume()?, source, route, permit, place.moved(self.worker));
+    fn hand_over(&self, socket: Socket, source: Option<IpAddr>, route: Arc<RouteState>, held: Held) -> io::Result<()> {
+        let worker = held.place.worker();
+        let accepted = Accepted { socket: socket.park()?, source, route, held };
+        if let Err(Accepted { socket, source, route, held }) = self.crew.hand_over(worker, accepted) {
+            let held = Held { place: held.place.moved(self.worker), ..held };
+            self.serve(socket.resume()?, source, route, held);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use inclavared_attest::evidence::Tee;
 use inclavared_attest::path::{AttestedPeer, Counters, Downstream, Nonce, Onward, Open, Path, PeerVerdict, VERSION};
 use inclavared_attest::policy::{Binding, Policy, TerminalKind};
 use inclavared_attest::{RecordDigest, Timestamp};
-use inclavared_config::{Downstream as Side, Legacy, ProxyProtocol, Upstream};
+use inclavared_config::{Deadlines, Downstream as Side, Legacy, ProxyProtocol, Upstream};
 use inclavared_wire::frame::FrameKind;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
@@ -17,12 +17,14 @@ use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::leg::Leg;
 use crate::leg::dial::{dial, dial_plain, server_name, terminal_kind};
 use crate::leg::handshake::{self, ClientCertificate, Speaks};
-use crate::leg::permits::Permit;
+use crate::leg::permits::{Holder, Permit, Who};
 use crate::leg::socket::Socket;
 use crate::path::behind::{self, Behind, Judged};
 use crate::path::close::{Below, Closing, Ending};
 use crate::path::live::Live;
-use crate::path::opening::{Asked, open_path_and_tell, receive_start, start_path, while_client_waits};
+use crate::path::opening::{
+    Asked, open_path_and_tell, receive_start, start_path, while_client_stays, while_client_waits,
+};
 use crate::path::quoting::{Fresh, Leaf, Pending};
 use crate::path::reappraise::Standing;
 use crate::path::statement::Statement;
@@ -31,6 +33,7 @@ use crate::server::compat;
 use crate::server::crew::Place;
 use crate::server::ended::Report;
 use crate::server::node::{Node, RouteState, Service};
+use crate::server::places::Admission;
 use crate::server::proxy_protocol;
 use crate::server::warm::{open_warm, receive_open};
 use crate::trust::appraise::Admitted;
@@ -39,13 +42,16 @@ use crate::trust::identity::HopIdentity;
 /// What a connection holds for as long as it lives.
 #[derive(Debug)]
 pub struct Held {
-    pub permit: Permit,
+    /// Among all connections.
+    pub admission: Admission,
+    /// The turn to open a path, where the listener has waited for it.
+    pub opening: Option<Permit>,
     /// With its worker.
     pub place: Place,
 }
 
 /// Serves one accepted socket until it has ended.
-pub async fn serve(node: Arc<Node>, route: Arc<RouteState>, socket: Socket, source: Option<IpAddr>, held: Held) {
+pub async fn serve(node: Arc<Node>, route: Arc<RouteState>, socket: Socket, source: Option<IpAddr>, mut held: Held) {
     let begun = Instant::now();
     let mut report = Report {
         route: Arc::clone(&route),
@@ -56,7 +62,7 @@ pub async fn serve(node: Arc<Node>, route: Arc<RouteState>, socket: Socket, sour
         opened_after: None,
         lasted: Duration::ZERO,
     };
-    report.result = run(&node, &route, socket, source, begun, &mut report).await;
+    report.result = run(&node, &route, socket, source, begun, &mut held, &mut report).await;
     report.lasted = begun.elapsed();
     node.metrics.ended(&report.route.route.name, &report.counted());
     (node.ended)(&report);
@@ -69,6 +75,7 @@ async fn run(
     socket: Socket,
     source: Option<IpAddr>,
     begun: Instant,
+    held: &mut Held,
     report: &mut Report,
 ) -> Result<Closed, Error> {
     if route.route.compat.is_some() {
@@ -77,14 +84,14 @@ async fn run(
     // From before the first appraisal, so that no change falls between it and the stream.
     let changes = node.side.verifier.changes();
     // The opening is large and short: on the heap it is gone when the stream begins.
-    let mut joined = Box::pin(begin(node, route, socket, source)).await?;
+    let mut joined = Box::pin(begin(node, route, socket, source, held)).await?;
     report.opened_after = Some(begun.elapsed());
-    let Joined { client, server, below, statement, standing, .. } = &mut *joined;
+    let Joined { client, server, below, statement, standing, stranger, .. } = &mut *joined;
     report.path = match below {
         Below::Path(opened) => Some(Arc::clone(&opened.path)),
         Below::End(_) => None,
     };
-    let times = times(node, report.path.as_deref());
+    let times = times(node, report.path.as_deref(), *stranger);
     let live = Live::new(&node.side, route.quoter.as_ref(), statement.take(), below, (client, server));
     let closing = Closing { side: &node.side, below, live: &live };
     let refused = standing.until_refused(&node.side.verifier, changes);
@@ -117,21 +124,35 @@ struct Joined {
     standing: Standing,
     /// A client that fails is told what was expected of the path.
     disclose: bool,
+    /// Nobody has admitted the client that began the path.
+    stranger: bool,
 }
 
 /// From the accepted socket to the first byte that may pass. A client that is refused has been told.
-async fn begin(node: &Node, route: &RouteState, socket: Socket, source: Option<IpAddr>) -> Result<Box<Joined>, Error> {
-    let (mut client, speaks) = Box::pin(meet(node, route, socket)).await?;
-    let known = Box::pin(client_is_known(node, route, &client, speaks)).await;
+async fn begin(
+    node: &Node,
+    route: &RouteState,
+    socket: Socket,
+    source: Option<IpAddr>,
+    held: &mut Held,
+) -> Result<Box<Joined>, Error> {
+    let (mut client, speaks) = Box::pin(held.admission.beside(meet(node, route, socket))).await?;
+    let known = client_is_known(node, route, &client, speaks, source);
+    let known = Box::pin(held.admission.beside(known)).await;
     let disclose = route.route.disclose_expected || matches!(known, Ok(Some(_)));
+    let mut holder = holder(node, route, &client, matches!(known, Ok(Some(_))), source);
     let opened = match known {
-        Ok(known) => open(node, route, &mut client, speaks, known, source).await,
+        Ok(known) => open(node, route, &mut client, speaks, known, held, &mut holder).await,
         Err(error) => Err(error),
     };
     let Opened { mut server, mut below, behind, statement } = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            Box::pin(client.fail(&error, disclose)).await;
+            match error {
+                // It goes so that another can come: it is not waited for.
+                Error::Displaced { .. } if held.admission.is_newcomer() => client.fail_at_once(&error),
+                _ => Box::pin(client.fail(&error, disclose)).await,
+            }
             return Err(error);
         }
     };
@@ -142,7 +163,21 @@ async fn begin(node: &Node, route: &RouteState, socket: Socket, source: Option<I
     }
     let (above, under) = (route.route.upstream.policy(), route.route.downstream.policy());
     let standing = Standing::new((behind, above), (&below, under));
-    Ok(Box::new(Joined { client, server, below, statement, standing, disclose }))
+    Ok(Box::new(Joined { client, server, below, statement, standing, disclose, stranger: holder.stranger }))
+}
+
+/// For whom a connection has its places.
+fn holder(node: &Node, route: &RouteState, client: &Leg, is_known: bool, source: Option<IpAddr>) -> Holder {
+    let peer = client.tls.as_ref().and_then(|facts| facts.peer.as_ref()).filter(|_| is_known);
+    // A client of a PKI has shown a certificate of the authorities that the route names, or there was no handshake.
+    let is_of_pki = matches!(&route.route.upstream, Upstream::Pki(side) if side.client_ca.is_some());
+    match (peer, node.gates.sources.of(source)) {
+        (Some(peer), _) => Holder::admitted(Who::Hop(peer.kid)),
+        (None, _) if route.is_local() => Holder::admitted(Who::Listener(route.place)),
+        (None, who @ Who::Local) => Holder::admitted(who),
+        (None, who) if is_of_pki => Holder::admitted(who),
+        (None, who) => Holder::stranger(who),
+    }
 }
 
 /// Says to both peers what broke, unless one has said it itself.
@@ -185,9 +220,12 @@ async fn client_is_known(
     route: &RouteState,
     client: &Leg,
     speaks: Speaks,
+    source: Option<IpAddr>,
 ) -> Result<Option<Box<Admitted>>, Error> {
     match (&route.route.upstream, client.tls.as_ref().and_then(|facts| facts.peer.as_ref())) {
         (Upstream::Mutual { policy }, Some(peer)) => {
+            let newcomer = Holder::stranger(node.gates.sources.of(source));
+            let _turn = node.gates.newcomers.turn_within(newcomer, node.side.deadlines.appraisal).await?;
             node.side.verifier.admit(peer, policy, speaks == Speaks::Bytes).await.map(|known| Some(Box::new(known)))
         }
         (Upstream::Mutual { .. }, None) => Err(Refused::NoEvidence.into()),
@@ -209,11 +247,15 @@ async fn open(
     client: &mut Leg,
     speaks: Speaks,
     known: Option<Box<Admitted>>,
-    source: Option<IpAddr>,
+    held: &mut Held,
+    holder: &mut Holder,
 ) -> Result<Opened, Error> {
+    if !holder.stranger || speaks == Speaks::Bytes {
+        held.admission.settle(*holder)?;
+    }
     match speaks {
-        Speaks::Frames => Box::pin(open_for_path(node, route, client, source)).await,
-        Speaks::Bytes => Box::pin(open_for_bytes(node, route, client, known, source)).await,
+        Speaks::Frames => Box::pin(open_for_path(node, route, client, held, holder)).await,
+        Speaks::Bytes => Box::pin(open_for_bytes(node, route, client, known, held, *holder)).await,
     }
 }
 
@@ -222,24 +264,28 @@ async fn open_for_path(
     node: &Node,
     route: &RouteState,
     client: &mut Leg,
-    source: Option<IpAddr>,
+    held: &mut Held,
+    holder: &mut Holder,
 ) -> Result<Opened, Error> {
     let facts = client.tls.as_ref().ok_or_else(|| Error::Internal("frames on a plain leg".to_owned()))?;
     let leg = facts.leg.clone();
     let own = facts.own.clone().ok_or_else(|| Error::Internal("a server leg without our identity".to_owned()))?;
     let service = route.identity.clone();
     let is_mine = move |kid: &_| service.as_ref().is_some_and(|service| service.is_mine(kid));
-    let asked = receive_open(node, route, client, source, is_mine).await?;
+    let asked = held.admission.beside(receive_open(node, route, client, *holder, is_mine)).await?;
     // At once, and not after a deadline: nothing that is waited for would change it.
     if asked.open.binding > Binding::Key && !route.quoter()?.can_quote() {
         return Err(Error::NeverQuotes);
     }
-    let turn = node.gates.openings.turn_within(source, node.side.deadlines.opening_turn);
-    let _permit = while_client_waits(client, turn).await?;
+    // It is believed of a hop that was admitted: whoever was not is a stranger whatever it says.
+    holder.stranger |= asked.open.stranger;
+    held.admission.settle(*holder)?;
+    let turn = node.gates.openings.turn_within(*holder, node.side.deadlines.opening_turn);
+    let permit = while_client_waits(client, turn).await?;
     let mut statement = Statement::new(Arc::clone(&own), &route.route.role, &asked.open, asked.digest, &leg);
     let (told, leg_below) = oneshot::channel();
     let quotes = own_quotes(route, asked.open.binding, statement.preview_leaf(), leg_below);
-    let path = Box::pin(below(node, route, Some((&asked, told)), Some(&own)));
+    let path = Box::pin(below(node, route, Some((&asked, told)), holder.stranger, Some(&own)));
     let cascade = async { tokio::try_join!(path, quotes) };
     let ((server, below), (fresh, shown)) = while_client_waits(client, cascade).await?;
     let shown = match shown {
@@ -247,10 +293,16 @@ async fn open_for_path(
         None => quote_for_start(route, server.as_ref(), &below)?,
     };
     let preview = statement.preview(&below, fresh)?;
-    client
-        .send_within(FrameKind::Preview, &preview, "taking the PREVIEW", node.side.deadlines.preview_to_start)
-        .await?;
-    let started = Box::pin(started(node, route, client, &asked, statement.preview_digest())).await;
+    // What was to be done is done. That the client takes its time costs room, and nobody's turn.
+    drop(permit);
+    let stay = node.gates.previewed.enter(*holder, 1);
+    let limit = node.side.deadlines.preview_to_start;
+    let started = Box::pin(stay.beside(async {
+        client.send_within(FrameKind::Preview, &preview, "taking the PREVIEW", limit).await?;
+        started(node, route, client, &asked, statement.preview_digest()).await
+    }))
+    .await;
+    drop(stay);
     let (behind, server) = match (started, server) {
         (Ok(behind), server) => {
             let server = join(node, route, server, &below, (client, &behind), shown).await?;
@@ -310,13 +362,22 @@ fn quote_for_start(route: &RouteState, server: Option<&Leg>, below: &Below) -> R
 async fn open_for_bytes(
     node: &Node,
     route: &RouteState,
-    client: &Leg,
+    client: &mut Leg,
     known: Option<Box<Admitted>>,
-    source: Option<IpAddr>,
+    held: &mut Held,
+    holder: Holder,
 ) -> Result<Opened, Error> {
-    let _permit = node.gates.openings.turn_within(source, node.side.deadlines.opening_turn).await?;
     let own = client.tls.as_ref().and_then(|facts| facts.own.clone());
-    let (server, below) = below(node, route, None, own.as_ref()).await?;
+    let opening = held.opening.take();
+    let cascade = async {
+        let permit = match opening {
+            Some(permit) => permit,
+            None => node.gates.openings.turn_within(holder, node.side.deadlines.opening_turn).await?,
+        };
+        let path = below(node, route, None, holder.stranger, own.as_ref()).await?;
+        Ok((permit, path))
+    };
+    let (_permit, (server, below)) = while_client_stays(client, Box::pin(cascade)).await?;
     let shown = quote_for_start(route, server.as_ref(), &below)?;
     let behind = match &route.route.upstream {
         Upstream::Plain => {
@@ -334,6 +395,7 @@ async fn below(
     node: &Node,
     route: &RouteState,
     asked: Option<(&Asked, oneshot::Sender<Leaf>)>,
+    stranger: bool,
     own: Option<&Arc<HopIdentity>>,
 ) -> Result<(Option<Leg>, Below), Error> {
     let (asked, told) = asked.unzip();
@@ -356,8 +418,8 @@ async fn below(
         (false, _) => None,
     };
     let ask = || match asked {
-        Some(asked) => onward(route, &asked.open, policy, own),
-        None => first(route, policy),
+        Some(asked) => onward(route, &asked.open, policy, stranger, own),
+        None => first(route, policy, stranger),
     };
     // Before the dial: where no hop may follow, none is called.
     let mut open = ask()?;
@@ -402,7 +464,13 @@ fn opening_limit(node: &Node, open: &Open) -> Duration {
 }
 
 /// The OPEN that goes on, for the verifier further up.
-fn onward(route: &RouteState, open: &Open, policy: &Policy, own: Option<&Arc<HopIdentity>>) -> Result<Open, Error> {
+fn onward(
+    route: &RouteState,
+    open: &Open,
+    policy: &Policy,
+    stranger: bool,
+    own: Option<&Arc<HopIdentity>>,
+) -> Result<Open, Error> {
     let kid = own.map(|own| own.key.kid()).ok_or_else(|| Error::Internal("a hop without a key".to_owned()))?;
     let onward = Onward {
         kid,
@@ -412,13 +480,14 @@ fn onward(route: &RouteState, open: &Open, policy: &Policy, own: Option<&Arc<Hop
         policy: Some(policy.digest()),
         have: Vec::new(),
         no_warm_legs: policy.refuse_warm_legs,
+        stranger,
     };
     Ok(open.onward(onward).map_err(PeerMisbehaved::Open)?)
 }
 
 /// The OPEN of a path that begins here: this process is its verifier, and the server is the first hop of those that may
 /// follow.
-fn first(route: &RouteState, policy: &Policy) -> Result<Open, Error> {
+fn first(route: &RouteState, policy: &Policy, stranger: bool) -> Result<Open, Error> {
     let nonce = Nonce::generate().map_err(|error| Error::Internal(format!("randomness: {error}")))?;
     Ok(Open {
         versions: vec![VERSION],
@@ -430,6 +499,7 @@ fn first(route: &RouteState, policy: &Policy) -> Result<Open, Error> {
         visited: Vec::new(),
         have: Vec::new(),
         no_warm_legs: policy.refuse_warm_legs,
+        stranger,
     })
 }
 
@@ -495,13 +565,15 @@ async fn join(
     }
 }
 
-fn times(node: &Node, path: Option<&Path>) -> Times {
+fn times(node: &Node, path: Option<&Path>, stranger: bool) -> Times {
+    let Deadlines { idle, stranger_idle, .. } = node.side.deadlines;
+    let idle = if stranger { Some(idle.map_or(stranger_idle, |idle| idle.min(stranger_idle))) } else { idle };
     let depth = path.map_or(0, |path| path.hops.len());
     let margin = node.side.deadlines.open_to_preview_per_hop * u32::try_from(depth).unwrap_or(u32::MAX);
     Times {
         // The hop nearest to the workload ends a half-closed stream, and signs for it; those above wait for that.
         half_close: node.side.deadlines.half_close + margin,
         write_stall: node.side.deadlines.write_stall,
-        idle: node.side.deadlines.idle.map(|idle| idle + margin),
+        idle: idle.map(|idle| idle + margin),
     }
 }

@@ -8,6 +8,7 @@ pub mod crew;
 pub mod ended;
 pub mod log;
 pub mod node;
+pub mod places;
 pub mod process;
 pub mod proxy_protocol;
 pub mod warm;

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use inclavared_attest::Timestamp;
-use inclavared_config::{Downstream, Limits, Route, Upstream};
+use inclavared_config::{Downstream, Limits, Listen, Route, Upstream};
 use rustls::crypto::CryptoProvider;
 use tokio::sync::watch;
 
 use crate::error::Error;
-use crate::leg::handshake::{PkiClient, PkiError, PkiServer};
-use crate::leg::permits::Gate;
+use crate::leg::handshake::{PkiClient, PkiError, PkiServer, Turns};
+use crate::leg::permits::{Gate, Places, Room, Sources};
 use crate::metrics::{ConnectionCounters, Numbers};
 use crate::path::quoting::Quoter;
 use crate::path::side::Side;
 use crate::server::ended::Report;
+use crate::server::places::Connections;
 use crate::server::warm::Pool;
 use crate::trust::identity::{HopIdentity, IdentityService};
 
@@ -32,11 +33,16 @@ pub struct Node {
 /// Everything of which there may only be so many.
 #[derive(Debug)]
 pub struct Gates {
-    pub connections: Arc<Gate>,
-    /// A client takes its turn when it has said something, and waits for it within the handshake's deadline: those who
-    /// wait are connections, which are bounded, and a storm is worked off instead of refused.
-    pub handshakes: Arc<Gate>,
+    /// What counts as one source.
+    pub sources: Sources,
+    pub connections: Arc<Connections>,
+    pub handshakes: Turns,
+    /// Clients that show evidence which is judged for the first time: they do not fill the queue of the appraisals that
+    /// paths rest on.
+    pub newcomers: Arc<Gate>,
     pub openings: Arc<Gate>,
+    /// Paths that wait for their START.
+    pub previewed: Arc<Room>,
     /// Legs of known peers over which nobody has asked for a path for a while.
     pub idle_legs: Arc<Gate>,
 }
@@ -45,6 +51,8 @@ pub struct Gates {
 #[derive(Debug)]
 pub struct RouteState {
     pub route: Route,
+    /// Its place in the configuration.
+    pub place: usize,
     /// None where neither side shows evidence.
     pub identity: Option<Arc<IdentityService>>,
     /// Fresh quotes for the legs of this route. Some where there is an identity.
@@ -86,11 +94,21 @@ impl Node {
 
 impl Gates {
     pub fn new(limits: &Limits) -> Self {
+        let kept = limits.kept_for_admitted;
+        let openings = Places::new(limits.openings, limits.openings_per_source, kept);
+        let newcomers = Places::new(limits.blocking_queue, limits.blocking_queue.div_ceil(4), kept);
+        let idle_legs = Places::new(limits.idle_legs, limits.idle_legs_per_source, 0);
         Self {
-            connections: Gate::new("open connections", limits.connections, limits.connections_per_source),
-            handshakes: Gate::new("handshakes in flight", limits.handshakes_in_flight, limits.handshakes_per_source),
-            openings: Gate::new("paths being opened", limits.openings, limits.openings_per_source),
-            idle_legs: Gate::new("legs that wait for an OPEN", limits.idle_legs, limits.idle_legs_per_source),
+            sources: Sources { ipv6_prefix: limits.ipv6_prefix },
+            connections: Connections::new(limits),
+            handshakes: Turns::new(limits),
+            newcomers: Gate::new("appraisals of newcomers", newcomers),
+            openings: Gate::new("paths being opened", openings),
+            previewed: Room::new("paths that wait for their START", limits.openings),
+            idle_legs: Gate::new(
+                "legs that wait for an OPEN",
+                Places { per_hop: limits.idle_legs_per_source, ..idle_legs },
+            ),
         }
     }
 }
@@ -111,6 +129,16 @@ impl Pki {
 }
 
 impl RouteState {
+    /// Only applications on this machine reach it, and what they send is plain: they are nobody's strangers, and wait in
+    /// line where others are refused.
+    pub fn is_local(&self) -> bool {
+        let reached = match &self.route.listen {
+            Listen::Unix(_) => true,
+            Listen::Tcp(address) => address.ip().to_canonical().is_loopback(),
+        };
+        reached && matches!(self.route.upstream, Upstream::Plain)
+    }
+
     /// The identity for a new leg of this route.
     pub fn identity(&self) -> Result<Arc<HopIdentity>, Error> {
         let service = self

@@ -290,7 +290,8 @@ fn routes(
     config
         .routes
         .iter()
-        .map(|route| {
+        .enumerate()
+        .map(|(place, route)| {
             let identity = match (&attester, attests(route)) {
                 (Some(attester), true) => {
                     let policy = route.downstream.policy().or(route.upstream.policy());
@@ -317,7 +318,7 @@ fn routes(
                 .map_err(|source| StartError::Pki { route: route.name.clone(), source })?;
             let quoter = quoter.clone().filter(|_| identity.is_some());
             let warm = route.warm.filter(|_| matches!(serves, Service::Target)).map(Pool::new);
-            Ok(Arc::new(RouteState { route: route.clone(), identity, quoter, warm, pki, serves }))
+            Ok(Arc::new(RouteState { route: route.clone(), place, identity, quoter, warm, pki, serves }))
         })
         .collect()
 }

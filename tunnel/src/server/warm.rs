@@ -8,7 +8,6 @@
 mod ready;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +25,7 @@ use crate::error::{Error, PeerMisbehaved};
 use crate::leg::Leg;
 use crate::leg::dial::{dial, server_name};
 use crate::leg::handshake::{self, Speaks};
+use crate::leg::permits::Holder;
 use crate::path::opening::{self, Asked, OpenedPath, open_path};
 use crate::server::node::{Node, RouteState};
 use crate::trust::identity::HopIdentity;
@@ -119,7 +119,7 @@ pub async fn receive_open(
     node: &Node,
     route: &RouteState,
     client: &mut Leg,
-    source: Option<IpAddr>,
+    holder: Holder,
     is_mine: impl Fn(&KeyId) -> bool,
 ) -> Result<Asked, Error> {
     let soon = opening::receive_open(client, node.side.deadlines.handshake_to_open, &is_mine).await;
@@ -127,7 +127,7 @@ pub async fn receive_open(
         return soon.map_err(never_asked);
     };
     let left = node.side.deadlines.idle_leg.saturating_sub(node.side.deadlines.handshake_to_open);
-    let Ok(place) = node.gates.idle_legs.take(source).inspect_err(|full| tracing::debug!(%full, %late)) else {
+    let Ok(place) = node.gates.idle_legs.take(holder).inspect_err(|full| tracing::debug!(%full, %late)) else {
         return soon;
     };
     let mut draining = node.draining.subscribe();

@@ -65,6 +65,7 @@ fn leg(identity: &Arc<HopIdentity>, number: u8) -> (Leaf, Digest) {
         visited: Vec::new(),
         have: Vec::new(),
         no_warm_legs: false,
+        stranger: false,
     };
     let digest = Open::digest(&open.encode());
     let (id, server) = (LegId::from_bytes([number; 32]), identity.key.kid());

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use inclavared_tunnel::leg::permits::Who;
 use inclavared_tunnel::leg::socket::Socket;
 use inclavared_tunnel::server::connection::{self, Held};
 use inclavared_tunnel::server::crew::Crew;
@@ -119,6 +120,7 @@ fn the_future_of_a_connection_is_small() {
     let config = world.config(&route("plain", "127.0.0.1:9".parse().unwrap(), "attested"), "");
     let state = RouteState {
         route: config.routes[0].clone(),
+        place: 0,
         identity: None,
         quoter: None,
         warm: None,
@@ -128,7 +130,8 @@ fn the_future_of_a_connection_is_small() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();
     let (socket, _peer) = tokio::net::UnixStream::pair().unwrap();
-    let held = Held { permit: node.gates.connections.take(None).unwrap(), place: Crew::new(1).0.place(0) };
+    let admission = node.gates.connections.arrive(Who::Local).unwrap();
+    let held = Held { admission, opening: None, place: Crew::new(1).0.place(0) };
     let future = connection::serve(Arc::clone(&node), Arc::new(state), Socket::Unix(socket), None, held);
     let size = size_of_val(&future);
     println!("{size} bytes");

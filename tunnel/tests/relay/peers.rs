@@ -7,12 +7,11 @@ use std::time::Duration;
 use inclavared_attest::path::{Challenge, CloseReason, Counters, Nonce, Open, Receipt, Start, VERSION};
 use inclavared_attest::policy::{Policy, TerminalKind};
 use inclavared_attest::{ConfigDigest, PolicyDigest, Timestamp};
-use inclavared_config::{Target, TlsSettings};
+use inclavared_config::{Limits, Target, TlsSettings};
 use inclavared_tunnel::error::Error;
 use inclavared_tunnel::leg::Leg;
 use inclavared_tunnel::leg::dial::{dial, server_name};
-use inclavared_tunnel::leg::handshake::{self, ClientCertificate};
-use inclavared_tunnel::leg::permits::Gate;
+use inclavared_tunnel::leg::handshake::{self, ClientCertificate, Turns};
 use inclavared_tunnel::leg::socket::Socket;
 use inclavared_tunnel::path::client;
 use inclavared_tunnel::path::close::{Below, Ending};
@@ -70,6 +69,7 @@ impl Client {
             visited: Vec::new(),
             have: Vec::new(),
             no_warm_legs: false,
+            stranger: false,
         };
         open.encode()
     }
@@ -135,7 +135,7 @@ impl Server {
             identity,
             optional,
             false,
-            &Gate::new("handshakes", 1, 1),
+            &Turns::new(&Limits::default()),
             PATIENCE,
         )
         .await;

@@ -97,7 +97,7 @@ pub enum FrameError {
     /// DATA carries a byte at least.
     #[error("an empty DATA frame")]
     EmptyData,
-    /// Its side or its state does not allow it.
+    /// Of a kind that [`Admits`] does not name.
     #[error("a {0:?} frame, which may not come now")]
     OutOfPlace(FrameKind),
 }
@@ -113,7 +113,7 @@ pub struct Admits {
 }
 
 impl Admits {
-    /// No frame at all.
+    /// No frame.
     pub const NOTHING: Self = Self { kinds: 0, longest: MAX_CONTROL };
     /// Whatever the protocol knows.
     pub const ALL: Self = Self::of(FrameKind::ALL);
@@ -137,7 +137,7 @@ impl Admits {
         FrameKind::Fault,
     ]);
 
-    /// Frames of these kinds, each as long as its kind allows.
+    /// These kinds, as long as each may be.
     pub const fn of(kinds: &[FrameKind]) -> Self {
         let mut admits = Self::NOTHING;
         let mut at = 0;
@@ -209,7 +209,7 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// Puts together what `admits` allows.
+    /// One that holds nothing.
     pub fn new(admits: Admits) -> Self {
         Self { admits, partial: BytesMut::new() }
     }

@@ -399,6 +399,45 @@ fn a_book_does_not_grow_without_end() {
     assert!(book.find(&report).is_none(), "the oldest went");
 }
 
+/// A report that names neither chip nor cloud is anybody's to send: few keys are tried on it, those in use first.
+#[test]
+fn few_keys_are_tried_on_a_report_that_names_none() {
+    let amd = TestAmd::shared();
+    let (book, roots, spec) = (AmdBook::default(), amd.roots(), VekSpec::vcek(SnpProduct::Milan));
+    let ask = amd.ca(&CaSpec::above(&spec));
+    let others = |range: std::ops::Range<u32>| {
+        for id in range {
+            let mut key = amd.vek_spki();
+            let end = key.len() - 4;
+            key[end..].copy_from_slice(&id.to_le_bytes());
+            let hwid = Some(id.to_le_bytes().repeat(16));
+            let vcek = amd.vek(&VekSpec { key: Some(key), hwid, ..spec.clone() });
+            book.insert(&SnpEndorsements { vcek, ask: ask.clone() }, &roots, NOW).unwrap();
+        }
+    };
+    book.insert(&amd.endorsements(&spec), &roots, NOW).unwrap();
+    let report = |masked: bool| {
+        let bytes = amd.report(&spec, |report| {
+            if masked {
+                report[0x1A0..0x1E0].fill(0);
+            }
+        });
+        SnpReport::parse(&bytes).unwrap()
+    };
+    others(0..7);
+    assert!(book.find(&report(true)).is_some(), "one of the last eight");
+    // Found, it counts as the last: seven more do not push it out, and eight do.
+    others(7..14);
+    assert!(book.find(&report(true)).is_some());
+    others(14..22);
+    assert!(book.find(&report(true)).is_none());
+    // Its chip named, it is found among any number.
+    assert!(book.find(&report(false)).is_some());
+    // And its certificate, which comes along where the chip is hidden, brings it back.
+    book.insert(&amd.endorsements(&spec), &roots, NOW).unwrap();
+    assert!(book.find(&report(true)).is_some());
+}
+
 /// AMD's own: a Milan report with its VCEK, and a VCEK of Turin.
 #[test]
 fn real_ones() {

@@ -118,6 +118,7 @@ impl ChainHop {
             visited: vec![],
             have: vec![],
             no_warm_legs: false,
+            stranger: false,
         };
         let leg = LegId(Digest::of(key.spki()));
         Self { role: role.to_owned(), evidence, leg, open: open.encode(), key }

@@ -9,10 +9,9 @@ use inclavared_attest::path::Open;
 use inclavared_attest::policy::TerminalKind;
 use inclavared_attest::sim::{SimAttester, SimPlatform, SimSpec};
 use inclavared_attest::{ConfigDigest, PolicyDigest, Timestamp};
-use inclavared_config::TlsSettings;
+use inclavared_config::{Limits, TlsSettings};
 use inclavared_tunnel::leg::Leg;
-use inclavared_tunnel::leg::handshake::{self, ClientCertificate};
-use inclavared_tunnel::leg::permits::Gate;
+use inclavared_tunnel::leg::handshake::{self, ClientCertificate, Turns};
 use inclavared_tunnel::leg::socket::Socket;
 use inclavared_tunnel::path::close::Below;
 use inclavared_tunnel::path::opening::receive_open;
@@ -106,7 +105,7 @@ impl Bottom {
 
 async fn serve(socket: Socket, identity: Arc<HopIdentity>, answer: Answer, events: Sender<Event>) {
     let provider = handshake::provider(&TlsSettings::default());
-    let (certificate, turns) = (ClientCertificate::Optional, Gate::new("handshakes", 64, 64));
+    let (certificate, turns) = (ClientCertificate::Optional, Turns::new(&Limits::default()));
     let accepted =
         handshake::accept(socket, &provider, Arc::clone(&identity), certificate, false, &turns, PATIENCE).await;
     let Ok((mut leg, _)) = accepted else { return };

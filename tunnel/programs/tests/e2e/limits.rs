@@ -4,6 +4,9 @@
 
 use inclavared_attest::Reason;
 
+use inclavared_wire::frame::FrameKind;
+
+use crate::bottom::{Answer, Bottom};
 use crate::harness::World;
 use crate::protocol::{Client, refusal};
 use crate::stream::{connect, echo, read_all};
@@ -55,7 +58,7 @@ fn of_connections() {
 #[test]
 fn of_paths_being_opened() {
     let world = World::new();
-    let workload = world.workload("--echo");
+    let bottom = Bottom::new(&world, Answer::Never);
     let hop = world.route(
         "narrow",
         &format!(
@@ -66,19 +69,53 @@ fn of_paths_being_opened() {
             downstream = {{ tls = "mutual", policy = "any" }}
             [limits]
             openings = 1
+            [deadlines]
+            opening_turn = "300ms"
+            "#,
+            bottom.address
+        ),
+    );
+    let client = Client::new(&world);
+    let mut first = client.leg(hop.tcp());
+    client.send(&mut first, FrameKind::Open, &client.asking().encode());
+    bottom.opened();
+    // It has the turn until its PREVIEW: the next one waits, and is told so when that is too long.
+    assert_eq!(refusal(client.open(&mut client.leg(hop.tcp()))), Reason::Overload);
+    drop(first);
+    bottom.gone();
+    let mut next = client.leg(hop.tcp());
+    client.send(&mut next, FrameKind::Open, &client.asking().encode());
+    bottom.opened();
+}
+
+/// Who has its PREVIEW and does not start is waited for, as long as nobody else comes.
+#[test]
+fn of_paths_that_wait_for_their_start() {
+    let world = World::new();
+    let workload = world.workload("--echo");
+    let hop = world.route(
+        "narrow",
+        &format!(
+            r#"
+            listen = "127.0.0.1:0"
+            xfer = "{}"
+            upstream = "attested"
+            downstream = {{ tls = "mutual", policy = "any" }}
+            [limits]
+            openings = 2
             "#,
             workload.address
         ),
     );
     let client = Client::new(&world);
-    let mut first = client.leg(hop.tcp());
-    let path = client.open(&mut first).unwrap();
-    // It is open until START: the next one has to wait for its turn, and is told so.
-    assert_eq!(refusal(client.open(&mut client.leg(hop.tcp()))), Reason::Overload);
-    client.start(&mut first, &path);
-    client.send(&mut first, inclavared_wire::frame::FrameKind::Data, b"started");
-    assert_eq!(client.receive(&mut first).1, b"started");
-    assert_eq!(client.open(&mut client.leg(hop.tcp())).unwrap().path.hops.len(), 2);
+    let mut waiting: Vec<_> = (0..2).map(|_| client.leg(hop.tcp())).collect();
+    waiting.iter_mut().for_each(|leg| drop(client.open(leg).unwrap()));
+    let mut last = client.leg(hop.tcp());
+    let path = client.open(&mut last).unwrap();
+    assert_eq!(client.fault(&mut waiting[0]).code, Reason::Overload, "the oldest gives way");
+    client.start(&mut last, &path);
+    client.send(&mut last, FrameKind::Data, b"started");
+    assert_eq!(client.receive(&mut last).1, b"started");
 }
 
 /// Envoy's storm (envoyproxy/envoy#33608), and the silent clients of inclavare-containers#1035: who has said nothing has no

@@ -100,6 +100,7 @@ impl Client {
             visited: Vec::new(),
             have: Vec::new(),
             no_warm_legs: false,
+            stranger: false,
         }
     }
 

@@ -4,6 +4,7 @@
 mod pki;
 mod remembered;
 mod resolver;
+mod turns;
 mod verifier;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use inclavared_attest::path::{LEG_LABEL, leg_context};
 use inclavared_attest::{KeyId, LegId};
 use inclavared_config::{Group, Suite, TlsSettings};
 use inclavared_wire::frame::ALPN;
-use inclavared_wire::tls::{self, Established, TlsError};
+use inclavared_wire::tls::{self, Accepting, Established, TlsError};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
@@ -27,12 +28,12 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::leg::farewell;
-use crate::leg::permits::Gate;
 use crate::leg::socket::Socket;
 use crate::leg::{Leg, LegFacts, TlsFacts};
 use crate::trust::identity::HopIdentity;
 pub use pki::{PkiClient, PkiError, PkiServer, accept_pki, connect_pki};
 use resolver::Fixed;
+pub use turns::Turns;
 use verifier::LegVerifier;
 
 /// How a listener meets its clients.
@@ -88,14 +89,13 @@ pub async fn accept(
     identity: Arc<HopIdentity>,
     certificate: ClientCertificate,
     allow_bytes: bool,
-    turns: &Arc<Gate>,
+    turns: &Turns,
     limit: Duration,
 ) -> Result<(Leg, Speaks), Error> {
     let handshake = async {
-        let mut received = BytesMut::new();
-        let hello = tls::read_client_hello(&mut socket, &mut received).await.map_err(tls_error)?;
-        // Who is silent holds no place, and those of one source hold up one another first.
-        let _turn = turns.turn(socket.peer_ip()).await?;
+        let (mut guest, mut received) = (turns.guest(socket.peer_ip()), BytesMut::new());
+        let hello = guest.hear(&mut socket, &mut received).await?;
+        let turn = guest.turn().await?;
         let offers = if hello.alpn.iter().any(|name| name == ALPN) { Speaks::Frames } else { Speaks::Bytes };
         let ask = certificate == ClientCertificate::Required || offers == Speaks::Frames;
         let verifier = LegVerifier::new(provider.signature_verification_algorithms, certificate);
@@ -109,9 +109,12 @@ pub async fn accept(
             let _ = socket.write_all(&NO_APPLICATION_PROTOCOL).await;
             return Err(PeerMisbehaved::LegacyDenied.into());
         }
-        let mut established = tls::accept(&mut socket, Arc::new(config), received).await.map_err(|error| {
-            if offers == Speaks::Bytes && !allow_bytes { PeerMisbehaved::LegacyDenied.into() } else { tls_error(error) }
-        })?;
+        let accepting = Accepting::new(&mut socket, &config, received, &hello).map_err(tls_error)?;
+        let refused = |error| match offers {
+            Speaks::Bytes if !allow_bytes => PeerMisbehaved::LegacyDenied.into(),
+            _ => tls_error(error),
+        };
+        let mut established = guest.finish(accepting, turn, refused).await?;
         // A client may change what it offers after a HelloRetryRequest: what counts is what the handshake agreed on.
         let speaks = speaks(&established);
         if speaks == Speaks::Bytes && !allow_bytes {
@@ -135,14 +138,15 @@ pub async fn accept(
 pub(crate) async fn accept_with(
     socket: &mut Socket,
     config: Arc<ServerConfig>,
-    turns: &Arc<Gate>,
+    turns: &Turns,
     limit: Duration,
 ) -> Result<Established, Error> {
     let handshake = async {
-        let mut received = BytesMut::new();
-        tls::read_client_hello(socket, &mut received).await.map_err(tls_error)?;
-        let _turn = turns.turn(socket.peer_ip()).await?;
-        tls::accept(socket, config, received).await.map_err(tls_error)
+        let (mut guest, mut received) = (turns.guest(socket.peer_ip()), BytesMut::new());
+        let hello = guest.hear(socket, &mut received).await?;
+        let turn = guest.turn().await?;
+        let accepting = Accepting::new(socket, &config, received, &hello).map_err(tls_error)?;
+        guest.finish(accepting, turn, tls_error).await
     };
     match within("the TLS handshake", limit, handshake).await {
         Ok(established) => Ok(established),
@@ -280,7 +284,7 @@ fn config_error(error: rustls::Error) -> Error {
 
 /// Lets a refused client read its alert. Gives the error back.
 async fn refusal_is_heard(socket: &Socket, error: Error) -> Error {
-    if !matches!(error, Error::Deadline { .. }) {
+    if !matches!(error, Error::Deadline { .. } | Error::Displaced { .. }) {
         farewell::say(socket).await;
     }
     error

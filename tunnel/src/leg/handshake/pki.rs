@@ -23,10 +23,9 @@ use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::remembered::Remembered;
-use super::{accept_with, tls_error, within, without_client_resumption, without_resumption};
+use super::{Turns, accept_with, tls_error, within, without_client_resumption, without_resumption};
 use crate::error::Error;
 use crate::leg::Leg;
-use crate::leg::permits::Gate;
 use crate::leg::socket::Socket;
 
 /// How often the files are looked at, at most: a new certificate is in service that soon.
@@ -36,12 +35,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const LARGEST: u64 = 1 << 20;
 
 /// Accepts a leg with the certificate of a PKI.
-pub async fn accept_pki(
-    mut socket: Socket,
-    files: &PkiServer,
-    turns: &Arc<Gate>,
-    limit: Duration,
-) -> Result<Leg, Error> {
+pub async fn accept_pki(mut socket: Socket, files: &PkiServer, turns: &Turns, limit: Duration) -> Result<Leg, Error> {
     let established = accept_with(&mut socket, files.0.current(), turns, limit).await?;
     Ok(Leg::pki(socket, established))
 }

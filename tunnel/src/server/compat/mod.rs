@@ -22,6 +22,7 @@ use inclavared_config::Downstream;
 use serde_json::{Value, json};
 
 use crate::error::{Error, PeerMisbehaved, Refused};
+use crate::leg::permits::Holder;
 use crate::leg::socket::Socket;
 use crate::path::client;
 use crate::relay::Closed;
@@ -61,7 +62,8 @@ async fn answer(
     report: &mut Report,
 ) -> Result<Arc<Path>, Error> {
     let asked = session.hear(LONGEST_QUESTION, node.side.deadlines.handshake_to_open, question).await?;
-    let _permit = node.gates.openings.take(source)?;
+    let holder = Holder::stranger(node.gates.sources.of(source));
+    let _permit = node.gates.openings.turn_within(holder, node.side.deadlines.opening_turn).await?;
     let (policy, shows) = match &route.route.downstream {
         Downstream::Attested { policy } => (policy, false),
         Downstream::Mutual { policy } => (policy, true),

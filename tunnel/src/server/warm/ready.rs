@@ -5,17 +5,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use inclavared_attest::{KeyId, Timestamp};
-use inclavared_wire::tls::{Content, MAX_RECORD, Opened, Opener, Sealer};
+use inclavared_wire::tls::{Content, Opened, Opener, Sealer};
 use tokio::time::Instant;
 
 use crate::leg::socket::Parked;
-use crate::leg::{Leg, TlsFacts};
+use crate::leg::{Leg, MAX_PARKED, TlsFacts};
 
 /// Evidence that ends sooner is not worth a leg: the path has to be opened and started before.
 const EVIDENCE_LEFT: Duration = Duration::from_secs(60);
-
-/// Session tickets that a peer may send on a leg nobody uses yet.
-const MOST_UNREAD: usize = 2 * MAX_RECORD;
 
 /// An established leg, apart from any worker's runtime.
 #[derive(Debug)]
@@ -39,7 +36,7 @@ impl Ready {
         loop {
             match self.socket.read(&mut chunk) {
                 Ok(0) => return false,
-                Ok(read) if self.unread.len() + read <= MOST_UNREAD => self.unread.extend_from_slice(&chunk[..read]),
+                Ok(read) if self.unread.len() + read <= MAX_PARKED => self.unread.extend_from_slice(&chunk[..read]),
                 Ok(_) => return false,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

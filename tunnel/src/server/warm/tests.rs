@@ -71,6 +71,7 @@ impl World {
         let server = identity().current(now).unwrap();
         let route = RouteState {
             route,
+            place: 0,
             identity: Some(Arc::new(identity())),
             quoter: None,
             warm,

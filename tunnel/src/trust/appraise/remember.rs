@@ -59,6 +59,14 @@ struct Remembered {
     basis: Basis,
     rests_on: RestsOn,
     until: Timestamp,
+    /// The same by a clock that nobody sets back: the wall clock of a TEE is its host's.
+    at_most_until: Instant,
+}
+
+impl Remembered {
+    fn is_good(&self, now: Timestamp) -> bool {
+        now < self.until && Instant::now() < self.at_most_until
+    }
 }
 
 struct Refusal {
@@ -176,11 +184,12 @@ impl<A: Appraise> RememberingAppraiser<A> {
         let until = appraised.expires.min(now.plus(REMEMBERED));
         let (evidence, appraised) = (evidence.clone(), Arc::clone(appraised));
         let digest = evidence.digest();
-        let remembered = Remembered { evidence, appraised, basis, rests_on, until };
+        let at_most_until = Instant::now() + until.since(now);
+        let remembered = Remembered { evidence, appraised, basis, rests_on, until, at_most_until };
         let mut known = self.known();
         let before = known.accepted.len();
         if before >= MOST_REMEMBERED {
-            known.accepted.retain(|_, r| now < r.until);
+            known.accepted.retain(|_, r| r.is_good(now));
             if known.accepted.len() >= MOST_REMEMBERED
                 && let Some(soonest) = known.accepted.iter().min_by_key(|(_, r)| r.until).map(|(digest, _)| *digest)
             {
@@ -232,7 +241,7 @@ impl<A: Appraise> Appraise for RememberingAppraiser<A> {
     fn recall(&self, evidence: &EvidenceDigest, now: Timestamp) -> Option<(Quoted, Arc<Appraised>)> {
         let mut known = self.known();
         let held = known.accepted.get(evidence)?;
-        if now < held.until && self.is_current(held.basis, &held.rests_on) {
+        if held.is_good(now) && self.is_current(held.basis, &held.rests_on) {
             return Some((held.evidence.clone(), Arc::clone(&held.appraised)));
         }
         known.accepted.remove(evidence);

@@ -155,6 +155,25 @@ fn many_who_ask_at_once_are_one_appraisal() {
     assert_eq!((appraised(&appraiser), counters.evictions.get()), (3, 2));
 }
 
+/// The wall clock of a TEE is its host's, who may stop it or set it back.
+#[test]
+fn an_acceptance_ends_though_the_wall_clock_stands_still() {
+    let platform = Arc::new(SimPlatform::generate(NOW).unwrap());
+    let (appraiser, evidence) = (slow(&platform, None), evidence(&platform));
+    let expires = appraiser.appraise(&evidence, NOW).unwrap().expires;
+    // A second before its end it is appraised anew, and is remembered for that second.
+    let late = Timestamp(expires.0 - 1);
+    let appraiser = slow(&platform, None);
+    appraiser.appraise(&evidence, late).unwrap();
+    assert!(appraiser.recall(&evidence.digest(), late).is_some());
+    std::thread::park_timeout(Duration::from_millis(1500));
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_secs(10) && appraiser.recall(&evidence.digest(), late).is_some() {
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    assert!(appraiser.recall(&evidence.digest(), late).is_none(), "it is remembered for as long as the clock stands");
+}
+
 #[test]
 fn refusals_are_remembered_for_a_moment_and_never_for_want_of_collateral() {
     let platform = Arc::new(SimPlatform::generate(NOW).unwrap());

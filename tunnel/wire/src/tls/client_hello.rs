@@ -25,16 +25,34 @@ pub struct ClientHello {
 ///
 /// A ClientHello that is refused is answered with its alert; what is not TLS is not answered. Not cancel safe in the
 /// sense that an alert may be cut, but no received byte is lost: called again with the same buffer, it goes on.
-/// At most 64 KiB of message are held. The caller sets the deadline.
+/// At most [`MAX_CLIENT_HELLO`] bytes are held. The caller sets the deadline.
 pub async fn read_client_hello<S>(io: &mut S, received: &mut BytesMut) -> Result<ClientHello, TlsError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut scan = Scan::default();
+    let mut reader = ClientHelloReader::default();
     loop {
-        match scan.read(received) {
-            Ok(Some(hello)) => return Ok(hello),
-            Ok(None) if received.len() <= MAX_RECEIVED => {}
+        if let Some(hello) = reader.read(io, received).await? {
+            return Ok(hello);
+        }
+    }
+}
+
+/// [`read_client_hello`], a read at a time: the caller sees between them how much `received` holds.
+#[derive(Default, Debug)]
+pub struct ClientHelloReader {
+    scan: Scan,
+}
+
+impl ClientHelloReader {
+    /// The ClientHello, if `received` has all of it; otherwise reads once.
+    pub async fn read<S>(&mut self, io: &mut S, received: &mut BytesMut) -> Result<Option<ClientHello>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match self.scan.read(received) {
+            Ok(Some(hello)) => return Ok(Some(hello)),
+            Ok(None) if received.len() < MAX_CLIENT_HELLO => {}
             refused => {
                 let error = refused.err().unwrap_or(ClientHelloError::TooLong(received.len()));
                 if let Some(alert) = error.alert() {
@@ -45,10 +63,13 @@ where
                 return Err(error.into());
             }
         }
-        received.reserve(READ);
+        // As much as its record has: a buffer that doubles would hold twice of what a client sends that then stalls.
+        let room = self.scan.lacks(received).unwrap_or(READ);
+        received.reserve(room.min(MAX_CLIENT_HELLO - received.len()));
         if io.read_buf(received).await? == 0 {
             return Err(if received.is_empty() { TlsError::ClosedAtOnce } else { TlsError::Closed });
         }
+        Ok(None)
     }
 }
 
@@ -155,29 +176,34 @@ impl fmt::Display for NotTls {
     }
 }
 
-/// Puts a ClientHello together over any number of records; it can go on where it stopped.
-#[derive(Default)]
+/// Looks for a whole ClientHello over any number of records; it can go on where it stopped. It keeps no copy of what has
+/// come: a client that stalls costs its bytes once.
+#[derive(Default, Debug)]
 struct Scan {
     /// Where the next record begins.
     at: usize,
-    /// The message so far, with its header.
-    message: Vec<u8>,
+    /// Bytes of the message in the records before that, its header included.
+    have: usize,
+    /// The message's header, as far as it has come.
+    header: [u8; 4],
 }
 
 impl Scan {
     /// `bytes` from the start; it may only have grown since the last call.
     fn read(&mut self, bytes: &[u8]) -> Result<Option<ClientHello>, ClientHelloError> {
         loop {
-            if let Some((&[kind, high, mid, low], body)) = self.message.split_first_chunk() {
+            if self.have >= self.header.len() {
+                let [kind, high, mid, low] = self.header;
                 if kind != CLIENT_HELLO {
                     return Err(ClientHelloError::Message(kind));
                 }
                 let length = usize::from(high) << 16 | usize::from(mid) << 8 | usize::from(low);
-                if length > MAX_MESSAGE {
+                if length > MAX_CLIENT_HELLO {
                     return Err(ClientHelloError::TooLong(length));
                 }
-                if let Some(body) = body.get(..length) {
-                    return client_hello(body).map(Some);
+                if self.have - self.header.len() >= length {
+                    let message = joined(&bytes[..self.at]);
+                    return client_hello(&message[self.header.len()..][..length]).map(Some);
                 }
             }
             let record = bytes.get(self.at..).unwrap_or_default();
@@ -197,10 +223,31 @@ impl Scan {
                 return Err(ClientHelloError::RecordLength(length));
             }
             let Some(fragment) = rest.get(..length) else { return Ok(None) };
-            self.message.extend_from_slice(fragment);
+            if let Some(room) = self.header.get_mut(self.have..) {
+                room.iter_mut().zip(fragment).for_each(|(byte, sent)| *byte = *sent);
+            }
+            self.have += length;
             self.at += HEADER + length;
         }
     }
+
+    /// How many bytes of the record are missing whose header is at the end of `bytes`.
+    fn lacks(&self, bytes: &[u8]) -> Option<usize> {
+        let record = bytes.get(self.at..)?;
+        let [_, _, _, high, low] = *record.first_chunk::<HEADER>()?;
+        (HEADER + usize::from(u16::from_be_bytes([high, low]))).checked_sub(record.len())
+    }
+}
+
+/// The contents of whole records, one behind the other.
+fn joined(mut records: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(records.len());
+    while let Some((&[_, _, _, high, low], rest)) = records.split_first_chunk::<HEADER>() {
+        let (fragment, next) = rest.split_at(usize::from(u16::from_be_bytes([high, low])).min(rest.len()));
+        message.extend_from_slice(fragment);
+        records = next;
+    }
+    message
 }
 
 /// RFC 8446 section 4.1.2.
@@ -286,12 +333,11 @@ const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;
 const HOST_NAME: u8 = 0;
 const FATAL: u8 = 2;
-/// The largest ClientHello, bytes: as rustls. Real ones have 200 to 2,000.
-const MAX_MESSAGE: usize = 0xffff;
-/// A ClientHello in the smallest records that make sense; who cuts it smaller is refused.
-const MAX_RECEIVED: usize = 96 * 1024;
+/// What a client may send before it is answered, in bytes, its records' headers included. Real ClientHellos have 200 to
+/// 2,000: nobody has shown anything yet, so the rest of what TLS allows is not waited for.
+pub const MAX_CLIENT_HELLO: usize = 16 * 1024;
 /// One ClientHello with ML-KEM has 1.3 to 2 KiB.
-const READ: usize = 4096;
+const READ: usize = 2048;
 /// Each one is an allocation that the peer chose.
 const MAX_PROTOCOLS: usize = 64;
 

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use rustls::client::{ClientConnectionData, Resumption, UnbufferedClientConnection};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConnectionData, UnbufferedServerConnection};
@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use super::aead::{TrafficKey, TrafficSecret};
-use super::client_hello::read_client_hello;
+use super::client_hello::{ClientHello, read_client_hello};
 use super::content::Role;
 use super::error::TlsError;
 use super::exporter::Exporter;
@@ -48,7 +48,7 @@ pub struct Established {
     pub opener: Opener,
     /// Seals what is sent to the peer.
     pub sealer: Sealer,
-    /// Records, whole or in part, that came after the handshake: the first bytes for the opener.
+    /// Records, whole or in part, that came after the handshake: the first bytes for the opener. At most [`MAX_UNREAD`].
     pub unread: BytesMut,
 }
 
@@ -64,17 +64,77 @@ where
         return Err(TlsError::NoSecretExtraction);
     }
     let hello = read_client_hello(io, &mut received).await?;
-    let kept = Arc::new(KeptSecrets::default());
-    let mut config = ServerConfig::clone(&config);
-    config.key_log = kept.clone();
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = Arc::new(NoTickets);
-    config.send_tls13_tickets = 0;
-    config.max_early_data_size = 0;
-    let connection = UnbufferedServerConnection::new(Arc::new(config)).map_err(TlsError::Configuration)?;
-    let mut established = Handshake::new(io, received).run(connection, &kept).await?;
-    established.sni = hello.sni;
-    Ok(established)
+    let mut accepting = Accepting::new(io, &config, received, &hello)?;
+    loop {
+        match accepting.compute()? {
+            Next::Exchange => accepting.exchange().await?,
+            Next::Established(established) => return Ok(*established),
+        }
+    }
+}
+
+/// [`accept`], with what is computed apart from what is waited for: whoever serves many bounds the one and the other.
+///
+/// Call [`compute`](Self::compute) and [`exchange`](Self::exchange) in turn.
+pub struct Accepting<'io, S> {
+    handshake: Handshake<'io, S, UnbufferedServerConnection>,
+    sni: Option<String>,
+}
+
+/// What a handshake needs next.
+#[derive(Debug)]
+pub enum Next {
+    /// The peer: [`Accepting::exchange`].
+    Exchange,
+    /// Nothing: it is done.
+    Established(Box<Established>),
+}
+
+impl<'io, S> Accepting<'io, S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// `received` has the whole ClientHello, which is `hello`, and perhaps more. Computes nothing yet.
+    pub fn new(
+        io: &'io mut S,
+        config: &ServerConfig,
+        received: BytesMut,
+        hello: &ClientHello,
+    ) -> Result<Self, TlsError> {
+        if !config.enable_secret_extraction {
+            return Err(TlsError::NoSecretExtraction);
+        }
+        let kept = Arc::new(KeptSecrets::default());
+        let mut config = config.clone();
+        config.key_log = kept.clone();
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = Arc::new(NoTickets);
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        let connection = UnbufferedServerConnection::new(Arc::new(config)).map_err(TlsError::Configuration)?;
+        Ok(Self { handshake: Handshake::new(io, received, connection, kept), sni: hello.sni.clone() })
+    }
+
+    /// Goes on as far as it gets with what has come. Waits for nothing. Nothing may be called after `Established`.
+    pub fn compute(&mut self) -> Result<Next, TlsError> {
+        match self.handshake.compute()? {
+            Some(established) => {
+                let sni = self.sni.take();
+                Ok(Next::Established(Box::new(Established { sni, ..established })))
+            }
+            None => Ok(Next::Exchange),
+        }
+    }
+
+    /// Sends what is due, or reads once. A handshake that has failed tells the peer why, and then gives the error.
+    pub async fn exchange(&mut self) -> Result<(), TlsError> {
+        self.handshake.exchange().await
+    }
+
+    /// Bytes of the peer's that are held, because a message or a record is not whole.
+    pub fn held(&self) -> usize {
+        self.handshake.incoming.len()
+    }
 }
 
 /// The client's side of a handshake, with `name` as SNI (unless the configuration leaves it out) and for the verifier.
@@ -97,7 +157,13 @@ where
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     let connection = UnbufferedClientConnection::new(Arc::new(config), name).map_err(TlsError::Configuration)?;
-    Handshake::new(io, BytesMut::new()).run(connection, &kept).await
+    let mut handshake = Handshake::new(io, BytesMut::new(), connection, kept);
+    loop {
+        match handshake.compute()? {
+            Some(established) => return Ok(established),
+            None => handshake.exchange().await?,
+        }
+    }
 }
 
 /// Ends `io` after a fatal alert: shuts our side down, then reads away what the peer still sends, at most `limit`
@@ -120,13 +186,19 @@ where
     }
 }
 
-struct Handshake<'io, S> {
+struct Handshake<'io, S, C> {
     io: &'io mut S,
+    /// None once it is established.
+    connection: Option<C>,
+    kept: Arc<KeptSecrets>,
     incoming: BytesMut,
+    /// rustls needs a record more than it has seen.
+    blocked: bool,
     /// How much of `incoming` rustls may see. Invariant: it ends at the end of a record, unless the next record's
     /// header is one that rustls refuses.
     shown: usize,
     outgoing: Vec<u8>,
+    waits_for: WaitsFor,
 }
 
 /// What to do next.
@@ -140,40 +212,76 @@ enum Step {
     Done,
 }
 
-impl<'io, S> Handshake<'io, S>
+/// What the peer has to do with it.
+enum WaitsFor {
+    /// It has to take what is in `outgoing`.
+    Write,
+    /// The next record is not whole.
+    Read,
+    /// The handshake has failed, and `outgoing` says so.
+    LastWord(TlsError),
+}
+
+impl<'io, S, C> Handshake<'io, S, C>
 where
     S: AsyncRead + AsyncWrite + Unpin,
+    C: Connection,
 {
-    fn new(io: &'io mut S, incoming: BytesMut) -> Self {
-        Self { io, incoming, shown: 0, outgoing: Vec::new() }
+    fn new(io: &'io mut S, incoming: BytesMut, connection: C, kept: Arc<KeptSecrets>) -> Self {
+        let (connection, waits_for) = (Some(connection), WaitsFor::Read);
+        Self { io, connection, kept, incoming, blocked: false, shown: 0, outgoing: Vec::new(), waits_for }
     }
 
-    async fn run<C: Connection>(mut self, mut connection: C, kept: &KeptSecrets) -> Result<Established, TlsError> {
+    /// Until the peer is needed: then [`exchange`](Self::exchange) is to be called.
+    fn compute(&mut self) -> Result<Option<Established>, TlsError> {
         loop {
-            match self.step(&mut connection) {
+            if self.blocked && !self.show()? {
+                self.waits_for = WaitsFor::Read;
+                return Ok(None);
+            }
+            match self.step() {
                 Ok(Step::Again) => {}
                 Ok(Step::Send) => {
-                    if let Err(error) = self.send().await {
-                        return Err(self.last_word(&mut connection).await.unwrap_or(error));
-                    }
+                    self.waits_for = WaitsFor::Write;
+                    return Ok(None);
                 }
-                Ok(Step::Receive) => self.receive().await?,
-                Ok(Step::Done) => break,
+                Ok(Step::Receive) => self.blocked = true,
+                Ok(Step::Done) => return self.establish().map(Some),
                 Err(error) => {
                     // rustls queues the alert before it gives the error.
-                    if self.alerts(&mut connection).is_ok() {
-                        // The peer may be gone already; the first error is what is told.
-                        let _ = self.send().await;
+                    if self.alerts().is_err() {
+                        return Err(error);
                     }
-                    return Err(error);
+                    self.waits_for = WaitsFor::LastWord(error);
+                    return Ok(None);
                 }
             }
         }
-        self.establish(connection, kept)
+    }
+
+    /// One write of all that is due, or one read.
+    async fn exchange(&mut self) -> Result<(), TlsError> {
+        match std::mem::replace(&mut self.waits_for, WaitsFor::Read) {
+            WaitsFor::Write => match self.send().await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(self.last_word().await.unwrap_or(error)),
+            },
+            WaitsFor::Read => self.receive().await,
+            WaitsFor::LastWord(error) => {
+                // The peer may be gone already; the first error is what is told.
+                let _ = self.send().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn connection(&mut self) -> Result<&mut C, TlsError> {
+        self.connection.as_mut().ok_or(TlsError::Internal("the handshake is over"))
     }
 
     /// One call of rustls.
-    fn step<C: Connection>(&mut self, connection: &mut C) -> Result<Step, TlsError> {
+    fn step(&mut self) -> Result<Step, TlsError> {
+        let connection = self.connection.as_mut().ok_or(TlsError::Internal("the handshake is over"))?;
         let UnbufferedStatus { discard, state } = connection.process(&mut self.incoming[..self.shown]);
         let step = match state {
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -198,12 +306,16 @@ where
     }
 
     /// A peer that hangs up on us in the middle of our flight has often said why: the alert waits to be read.
-    async fn last_word<C: Connection>(&mut self, connection: &mut C) -> Option<TlsError> {
+    async fn last_word(&mut self) -> Option<TlsError> {
         loop {
-            match self.step(connection) {
+            match self.step() {
                 Ok(Step::Again) => {}
                 Ok(Step::Send) => self.outgoing.clear(),
-                Ok(Step::Receive) => self.receive().await.ok()?,
+                Ok(Step::Receive) => {
+                    while !self.show().ok()? {
+                        self.receive().await.ok()?;
+                    }
+                }
                 Ok(Step::Done) => return None,
                 Err(error) => {
                     return matches!(error, TlsError::Handshake(rustls::Error::AlertReceived(_))).then_some(error);
@@ -213,42 +325,52 @@ where
     }
 
     /// Collects what rustls has queued when it failed.
-    fn alerts<C: Connection>(&mut self, connection: &mut C) -> Result<(), TlsError> {
+    fn alerts(&mut self) -> Result<(), TlsError> {
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        let connection = self.connection()?;
         while connection.common().wants_write() {
             // While something is queued, rustls does not look at what is incoming.
             match connection.process(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut self.outgoing, |room| data.encode(room))?,
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut outgoing, |room| data.encode(room))?,
                 _ => return Err(TlsError::Internal("rustls did not give its alert")),
             }
         }
+        self.outgoing = outgoing;
         Ok(())
     }
 
     async fn send(&mut self) -> Result<(), TlsError> {
         self.io.write_all(&self.outgoing).await?;
         self.io.flush().await?;
-        self.outgoing.clear();
+        // Nothing may come for as long as the deadline: what was sent is not kept meanwhile.
+        self.outgoing = Vec::new();
         Ok(())
     }
 
-    /// Shows rustls one record more, and reads until there is one.
-    async fn receive(&mut self) -> Result<(), TlsError> {
-        loop {
-            if self.shown > MAX_HELD {
-                return Err(TlsError::TooLarge(MAX_HELD));
-            }
-            if let Some(length) = record_length(&self.incoming[self.shown..]) {
-                self.shown += length;
-                return Ok(());
-            }
-            self.incoming.reserve(READ);
-            if self.io.read_buf(&mut self.incoming).await? == 0 {
-                return Err(TlsError::Closed);
-            }
+    /// Shows rustls one record more, if it is there.
+    fn show(&mut self) -> Result<bool, TlsError> {
+        if self.shown > MAX_HELD {
+            return Err(TlsError::TooLarge(MAX_HELD));
         }
+        let whole = record_length(&self.incoming[self.shown..]);
+        self.shown += whole.unwrap_or(0);
+        self.blocked = whole.is_none();
+        Ok(!self.blocked)
     }
 
-    fn establish<C: Connection>(self, connection: C, kept: &KeptSecrets) -> Result<Established, TlsError> {
+    async fn receive(&mut self) -> Result<(), TlsError> {
+        // As much as its record lacks: a buffer that doubles would hold twice of what a peer sends that then stalls.
+        let room = record_lacks(&self.incoming[self.shown..]).unwrap_or(READ_FIRST).clamp(READ_FIRST, READ);
+        self.incoming.reserve(room);
+        if self.io.read_buf(&mut (&mut self.incoming).limit(room)).await? == 0 {
+            return Err(TlsError::Closed);
+        }
+        Ok(())
+    }
+
+    fn establish(&mut self) -> Result<Established, TlsError> {
+        let connection = self.connection.take().ok_or(TlsError::Internal("the handshake is over"))?;
+        let incoming = std::mem::take(&mut self.incoming);
         if self.shown != 0 {
             return Err(TlsError::Internal("rustls left part of the handshake unread"));
         }
@@ -270,7 +392,7 @@ where
         let limit = suite.common.confidentiality_limit;
         let suite = suite.common.suite;
         let algorithms = Suite::of(suite)?;
-        let Kept { exporter, client, server } = kept.take();
+        let Kept { exporter, client, server } = self.kept.take();
         let (Some(exporter), Some(client), Some(server)) = (exporter, client, server) else {
             return Err(TlsError::Internal("rustls kept back a secret"));
         };
@@ -292,8 +414,8 @@ where
             peer_certificates,
             opener: Opener::new(open, TrafficSecret::new(algorithms, &theirs)?, C::ROLE, limit),
             sealer: Sealer::new(seal, TrafficSecret::new(algorithms, &ours)?, limit),
-            // An empty buffer would hold its memory for as long as the connection idles.
-            unread: if self.incoming.is_empty() { BytesMut::new() } else { self.incoming },
+            // What the handshake's buffer has beyond it would be held for as long as the connection idles.
+            unread: if incoming.is_empty() { BytesMut::new() } else { BytesMut::from(&incoming[..]) },
         })
     }
 }
@@ -322,6 +444,12 @@ fn record_length(bytes: &[u8]) -> Option<usize> {
     }
     let record = HEADER + length;
     (bytes.len() >= record).then_some(record)
+}
+
+/// How many bytes are missing of the record that `bytes` begins with, if its header is there.
+fn record_lacks(bytes: &[u8]) -> Option<usize> {
+    let [_, _, _, high, low] = *bytes.first_chunk::<HEADER>()?;
+    (HEADER + usize::from(u16::from_be_bytes([high, low]))).checked_sub(bytes.len())
 }
 
 /// The two sides of rustls' unbuffered connection, which have no common interface.
@@ -443,5 +571,10 @@ impl fmt::Debug for KeptSecrets {
 const MAX_HELD: usize = 96 * 1024;
 /// A record as long as this is refused by rustls by its header alone.
 const MAX_SHOWN_RECORD: usize = (1 << 14) + 2048;
-/// One read: a flight with evidence has 8 to 20 KiB, one without 1 to 2.
+/// The most of one read, in bytes: a flight with evidence has 8 to 20 KiB.
 const READ: usize = 8 * 1024;
+/// A read where nothing is known of what comes: a flight without evidence has at most so many bytes.
+const READ_FIRST: usize = 2 * 1024;
+/// The most that a handshake leaves in [`Established::unread`], in bytes: less than a record, which was waited for, and
+/// the read that brought its rest. Unless [`accept`] was handed more.
+pub const MAX_UNREAD: usize = HEADER + MAX_SHOWN_RECORD + READ;

@@ -29,11 +29,13 @@ mod record;
 mod seal;
 mod secret;
 
-pub use client_hello::{ClientHello, ClientHelloError, NotTls, parse_client_hello, read_client_hello};
+pub use client_hello::{
+    ClientHello, ClientHelloError, ClientHelloReader, MAX_CLIENT_HELLO, NotTls, parse_client_hello, read_client_hello,
+};
 pub use content::fuzz_content;
 pub use error::{Cause, TlsError};
 pub use exporter::Exporter;
-pub use handshake::{Established, accept, connect, drain};
+pub use handshake::{Accepting, Established, MAX_UNREAD, Next, accept, connect, drain};
 pub use open::Opener;
 pub use record::{Content, MAX_PLAINTEXT, MAX_RECORD, Opened, RecordError};
 pub use seal::Sealer;
