@@ -43,7 +43,7 @@ pub async fn accept_pki(
     limit: Duration,
 ) -> Result<Leg, Error> {
     let established = accept_with(&mut socket, files.0.current(), turns, limit).await?;
-    Ok(Leg::pki(socket, established))
+    Ok(Leg::tls(socket, established))
 }
 
 /// Starts a leg to a target with the certificate of a PKI.
@@ -52,7 +52,7 @@ pub async fn connect_pki(mut socket: Socket, files: &PkiClient, limit: Duration)
     let name = files.name.clone();
     let handshake = async { tls::connect(&mut socket, config, name).await.map_err(tls_error) };
     let established = within("the TLS handshake", limit, handshake).await?;
-    Ok(Leg::pki(socket, established))
+    Ok(Leg::tls(socket, established))
 }
 
 /// What clients of a route meet.
