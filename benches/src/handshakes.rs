@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
+use inclavared_attest::certificate::PeerCertificate;
 use inclavared_attest::sim::SimPlatform;
 use inclavared_attest::{ConfigDigest, PolicyDigest, Timestamp};
 use inclavared_config::{
@@ -16,7 +17,6 @@ use inclavared_config::{
     VerifierKind,
 };
 use inclavared_tunnel::error::Error;
-use inclavared_tunnel::leg::Leg;
 use inclavared_tunnel::leg::handshake::{self, ClientCertificate};
 use inclavared_tunnel::leg::socket::Socket;
 use inclavared_tunnel::process;
@@ -132,17 +132,16 @@ impl Attested {
         let server = async {
             let asked = ClientCertificate::Required;
             let (leg, _) = handshake::accept(Socket::Unix(server), provider, own(), asked, false, turns, LIMIT).await?;
-            self.appraise(&leg).await
+            self.appraise(leg.facts.peer.as_ref()).await
         };
         let client = async {
             let (leg, _) = handshake::connect(Socket::Unix(client), provider, Some(own()), name, LIMIT).await?;
-            self.appraise(&leg).await
+            self.appraise(Some(&leg.facts.peer)).await
         };
         tokio::try_join!(client, server).map(drop)
     }
 
-    async fn appraise(&self, leg: &Leg) -> Result<(), Error> {
-        let peer = leg.tls.as_ref().and_then(|facts| facts.peer.as_ref());
+    async fn appraise(&self, peer: Option<&PeerCertificate>) -> Result<(), Error> {
         let peer = peer.ok_or_else(|| Error::Internal("a leg without a peer".to_owned()))?;
         self.node.side.verifier.genuine(peer).await.map(drop)
     }

@@ -211,8 +211,7 @@ pub(crate) async fn open(node: &Node, policy: &Arc<Policy>, to: SocketAddr) -> R
     let socket = dial(&target, PATIENCE).await?;
     let connected = handshake::connect(socket, &node.side.provider, None, server_name(&target), PATIENCE);
     let (mut leg, _) = connected.await?;
-    let facts = leg.tls.as_ref().context("an attested leg")?;
-    let peer = facts.peer.as_ref().context("a certificate")?;
+    let peer = &leg.facts.peer;
     let evidence = node.side.verifier.genuine(peer).await?;
     let held = node.side.verifier.seen.hold(peer.kid, &evidence, &*node.side.verifier.appraiser);
     let nonce = Nonce::generate().map_err(|error| anyhow!("{error}"))?;
@@ -229,9 +228,9 @@ pub(crate) async fn open(node: &Node, policy: &Arc<Policy>, to: SocketAddr) -> R
         stranger: false,
     }
     .encode();
-    let (policy, own, spki) = (Arc::clone(policy), facts.leg.client, peer.spki.clone());
+    let (policy, own, spki) = (Arc::clone(policy), leg.facts.leg.client, peer.spki.clone());
     let context =
-        PathContext { policy, nonce, leg: facts.leg.id, spki, evidence, own, open: Open::digest(&payload), held };
+        PathContext { policy, nonce, leg: leg.facts.leg.id, spki, evidence, own, open: Open::digest(&payload), held };
     let asked = Instant::now();
     leg.send(FrameKind::Open, &payload).await?;
     let preview = leg.expect(FrameKind::Preview, "the PREVIEW", PATIENCE).await?.payload;

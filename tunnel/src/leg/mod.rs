@@ -1,5 +1,6 @@
 //! One established leg: its socket, its record protection, and what is known of the peer at its other end.
 
+mod attested;
 pub(crate) mod batch;
 mod buffer;
 pub mod dial;
@@ -12,19 +13,17 @@ pub mod socket;
 pub mod source;
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use inclavared_attest::certificate::PeerCertificate;
-use inclavared_attest::path::{Abort, Fault, TlsParameters};
-use inclavared_attest::{KeyId, LegId, Reason};
+use inclavared_attest::Reason;
+use inclavared_attest::path::{Abort, Fault};
 use inclavared_wire::frame::{ALPN, Admits, Frame, FrameKind};
 use inclavared_wire::tls::{Established, MAX_RECORD, Opener, Sealer};
 
 use crate::error::{Error, PeerMisbehaved};
 use crate::leg::socket::Socket;
-use crate::trust::identity::HopIdentity;
+pub use attested::{AcceptedFacts, AcceptedLeg, AttestedLeg, DialledFacts, DialledLeg, LegFacts};
 use farewell::FAREWELL;
 use link::Link;
 use rustls::AlertDescription;
@@ -34,45 +33,11 @@ use source::Source;
 /// Ciphertext that may wait on a leg which stands ready, in bytes: session tickets, as nobody uses it yet.
 pub(crate) const MAX_PARKED: usize = 2 * MAX_RECORD;
 
-/// The START of a client that showed no certificate, in bytes: there is no path behind it to be shown.
-const BARE_START: usize = 2048;
-
 /// One end-to-end half of a connection: plain, TLS, or TLS with frames.
 #[derive(Debug)]
 pub struct Leg {
     pub source: Source,
     pub sink: Sink,
-    /// Some for an attested leg.
-    pub tls: Option<Box<TlsFacts>>,
-}
-
-/// What is fixed once the handshake has ended.
-#[derive(Debug)]
-pub struct TlsFacts {
-    pub leg: LegFacts,
-    /// The peer's certificate, if it showed one. Checked in form and binding; not appraised. None once data may pass.
-    pub peer: Option<PeerCertificate>,
-    /// The identity that we showed on this leg.
-    pub own: Option<Arc<HopIdentity>>,
-}
-
-/// A TLS session as records name it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LegFacts {
-    pub id: LegId,
-    pub server: KeyId,
-    pub client: Option<KeyId>,
-    pub suite: u16,
-    pub group: u16,
-    pub alpn: Option<Vec<u8>>,
-    pub sni: Option<String>,
-}
-
-impl LegFacts {
-    /// What the handshake agreed on.
-    pub(crate) fn parameters(&self) -> TlsParameters {
-        TlsParameters { suite: self.suite, group: self.group, alpn: self.alpn.clone().unwrap_or_default() }
-    }
 }
 
 impl Leg {
@@ -81,38 +46,25 @@ impl Leg {
     pub fn plain(socket: Socket) -> Self {
         socket.reset_on_close();
         let socket = Rc::new(socket);
-        Self { source: Source::plain(Rc::clone(&socket)), sink: Sink::plain(socket), tls: None }
+        Self { source: Source::plain(Rc::clone(&socket)), sink: Sink::plain(socket) }
     }
 
-    /// The leg that a handshake gave. It speaks frames if that is the protocol that was agreed on.
-    pub fn tls(socket: Socket, established: Established, facts: TlsFacts) -> Self {
-        Self { tls: Some(Box::new(facts)), ..Self::pki(socket, established) }
-    }
-
-    /// A leg that speaks frames, from its parts.
-    pub fn framed(socket: Socket, opener: Opener, sealer: Sealer, unread: BytesMut, facts: TlsFacts) -> Self {
-        let mut leg = Self::joined(socket, opener, sealer, unread, true);
-        leg.tls = Some(Box::new(facts));
-        leg
-    }
-
-    /// A leg of which no more is known than that its handshake ended well.
-    pub fn pki(socket: Socket, established: Established) -> Self {
+    /// A TLS leg from its parts. It speaks frames if that is the protocol that was agreed on.
+    pub fn tls(socket: Socket, established: Established) -> Self {
         let Established { opener, sealer, unread, alpn, .. } = established;
         Self::joined(socket, opener, sealer, unread, alpn.as_deref() == Some(ALPN))
+    }
+
+    /// The same of a leg that is known to speak frames.
+    pub fn framed(socket: Socket, opener: Opener, sealer: Sealer, unread: BytesMut) -> Self {
+        Self::joined(socket, opener, sealer, unread, true)
     }
 
     fn joined(socket: Socket, opener: Opener, sealer: Sealer, unread: BytesMut, framed: bool) -> Self {
         let socket = Rc::new(socket);
         let link = Rc::<Link>::default();
         let source = Source::tls(Rc::clone(&socket), Rc::clone(&link), opener, unread, framed);
-        Self { source, sink: Sink::tls(socket, link, sealer, framed), tls: None }
-    }
-
-    /// Who the peer is matters no more once data may pass, and takes kilobytes.
-    pub fn forget_the_handshake(&mut self) {
-        self.tls = None;
-        self.source.shrink();
+        Self { source, sink: Sink::tls(socket, link, sealer, framed) }
     }
 
     /// Sends one control frame.
@@ -139,11 +91,18 @@ impl Leg {
             FrameKind::Open | FrameKind::Start => Admits::of(&[expected, FrameKind::Abort, FrameKind::Fault]),
             _ => Admits::of(&[expected, FrameKind::Fault]),
         };
-        let shows_nothing = self.tls.as_ref().is_none_or(|facts| facts.peer.is_none());
-        self.source.admit(match expected {
-            FrameKind::Start if shows_nothing => admits.at_most(BARE_START),
-            _ => admits,
-        });
+        self.expect_one_of(admits, expected, what, limit).await
+    }
+
+    /// [`expect`](Self::expect), with a say of what is refused by its header.
+    pub(crate) async fn expect_one_of(
+        &mut self,
+        admits: Admits,
+        expected: FrameKind,
+        what: &'static str,
+        limit: Duration,
+    ) -> Result<Frame, Error> {
+        self.source.admit(admits);
         let frame =
             tokio::time::timeout(limit, self.source.frame()).await.map_err(|_| Error::Deadline { what, limit })??;
         if frame.kind == expected {

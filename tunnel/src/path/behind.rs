@@ -11,9 +11,9 @@ use inclavared_attest::{Digest, OpenDigest, SessionId, Timestamp};
 use inclavared_config::Target;
 
 use crate::error::{Error, PeerMisbehaved, Refused};
-use crate::leg::Leg;
 use crate::leg::dial::terminal_kind;
 use crate::leg::socket::Socket;
+use crate::leg::{AcceptedLeg, DialledLeg};
 use crate::path::opening::{Asked, OpenedPath};
 use crate::path::quoting::{Fresh, Leaf, Pending, Quoter};
 use crate::path::side::Side;
@@ -68,13 +68,10 @@ impl Behind {
     }
 
     /// A client that speaks no frames. `admitted` is what the route's policy made of its evidence, if it has one.
-    pub fn without_frames(leg: &Leg, admitted: Option<Box<Admitted>>, policy: Option<&Arc<Policy>>) -> Self {
-        let Some((facts, peer)) = leg.tls.as_ref().and_then(|facts| Some((facts, facts.peer.as_ref()?))) else {
-            return Self::begins(TerminalKind::Plain);
-        };
-        let Some(evidence) = &peer.evidence else { return Self::begins(TerminalKind::Plain) };
-        let now = Timestamp::now();
-        let unjudged = AttestedPeer::unjudged(facts.leg.id, peer.kid, evidence, now);
+    pub fn without_frames(leg: &AcceptedLeg, admitted: Option<Box<Admitted>>, policy: Option<&Arc<Policy>>) -> Self {
+        let shown = leg.facts.peer.as_ref().and_then(|peer| Some((peer, peer.evidence.as_ref()?)));
+        let Some((peer, evidence)) = shown else { return Self::begins(TerminalKind::Plain) };
+        let unjudged = AttestedPeer::unjudged(leg.facts.leg.id, peer.kid, evidence, Timestamp::now());
         let (downstream, judged) = match (admitted, policy) {
             (Some(admitted), Some(policy)) => {
                 let downstream = AttestedPeer {
@@ -101,14 +98,13 @@ impl Behind {
     pub async fn of_client(
         side: &Side,
         policy: Option<&Arc<Policy>>,
-        leg: &Leg,
+        leg: &AcceptedLeg,
         asked: &Asked,
         forward: Option<Bytes>,
     ) -> Result<Self, Error> {
         let session = Some(asked.open.nonce.session());
-        let evidence = leg.tls.as_ref().and_then(|facts| Some((facts, facts.peer.as_ref()?)));
-        let evidence = evidence.and_then(|(facts, peer)| Some((facts, peer, peer.evidence.clone()?)));
-        let (facts, peer, evidence) = match evidence {
+        let shown = leg.facts.peer.as_ref().and_then(|peer| Some((peer, peer.evidence.clone()?)));
+        let (peer, evidence) = match shown {
             Some(shown) => shown,
             None if forward.is_none() => return Ok(Self { session, ..Self::begins(TerminalKind::Plain) }),
             None => {
@@ -125,10 +121,10 @@ impl Behind {
         let context = PathContext {
             policy: policy.cloned().unwrap_or_else(|| Arc::new(Policy::genuine_callers())),
             nonce: asked.open.nonce,
-            leg: facts.leg.id,
+            leg: leg.facts.leg.id,
             spki: peer.spki.clone(),
             evidence,
-            own: facts.own.as_ref().map(|own| own.key.kid()),
+            own: Some(leg.facts.own.key.kid()),
             open: asked.digest,
             // Nothing is left out of a chain that goes forward.
             held: Held::default(),
@@ -149,10 +145,9 @@ impl Behind {
     }
 
     /// What START shows to the server of `leg`: our record in front of those behind us. None where we showed no key.
-    pub fn shown(&self, leg: &Leg, opened: &OpenedPath, fresh: Option<Fresh>) -> Result<Option<Vec<u8>>, Error> {
-        let Some((facts, own)) = leg.tls.as_ref().and_then(|facts| Some((facts, facts.own.as_ref()?))) else {
-            return Ok(None);
-        };
+    pub fn shown(&self, leg: &DialledLeg, opened: &OpenedPath, fresh: Option<Fresh>) -> Result<Option<Vec<u8>>, Error> {
+        let facts = &*leg.facts;
+        let Some(own) = &facts.own else { return Ok(None) };
         let evidence = own.certificate.evidence();
         let behind = self.trailer.as_ref().map(|bytes| decode(bytes, None)).transpose()?;
         let (quote, quoted) = apart(fresh);
@@ -191,13 +186,12 @@ impl Behind {
 }
 
 /// What a fresh quote over our own side of the leg below has to cover.
-pub fn leaf(leg: &Leg, open: OpenDigest) -> Option<Leaf> {
-    let facts = leg.tls.as_ref()?;
-    Some(Leaf::of_client(facts.own.as_ref()?, facts.leg.id, open))
+pub fn leaf(leg: &DialledLeg, open: OpenDigest) -> Option<Leaf> {
+    Some(Leaf::of_client(leg.facts.own.as_ref()?, leg.facts.leg.id, open))
 }
 
 /// At level `quote`, that quote. It is made while the client looks at the PREVIEW.
-pub fn quote(quoter: Option<&Quoter>, leg: &Leg, opened: &OpenedPath) -> Result<Option<Pending>, Error> {
+pub fn quote(quoter: Option<&Quoter>, leg: &DialledLeg, opened: &OpenedPath) -> Result<Option<Pending>, Error> {
     match (leaf(leg, opened.context.open), quoter, opened.binding) {
         // Where nothing quotes, the server that demands it says so.
         (Some(leaf), Some(quoter), Binding::Quote) if quoter.can_quote() => quoter.ask(leaf).map(Some),

@@ -11,7 +11,7 @@ use inclavared_wire::frame::{Admits, FrameKind};
 use crate::error::{Error, PeerMisbehaved};
 use crate::leg::dial::{dial, server_name};
 use crate::leg::handshake::{self, Speaks};
-use crate::leg::{Leg, out_of_order};
+use crate::leg::{DialledLeg, Leg, out_of_order};
 use crate::path::behind::{self, Behind};
 use crate::path::live;
 use crate::path::opening::{OpenedPath, open_path, start_path};
@@ -26,7 +26,7 @@ const TTL: u8 = 16;
 /// A path that was verified and is not started: nothing has been sent over it.
 #[derive(Debug)]
 pub struct VerifiedPath {
-    leg: Leg,
+    leg: DialledLeg,
     opened: OpenedPath,
     quoter: Option<Quoter>,
 }
@@ -95,10 +95,10 @@ impl VerifiedPath {
             return Err(error);
         }
         if self.opened.context.policy.binding != Binding::KeyAudit {
-            return Ok((self.leg, self.opened));
+            return Ok((self.leg.leg, self.opened));
         }
         match live::audit(side, &mut self.leg, &mut self.opened).await {
-            Ok(()) => Ok((self.leg, self.opened)),
+            Ok(()) => Ok((self.leg.leg, self.opened)),
             Err(error) => {
                 self.leg.fail(&error, true).await;
                 Err(error)

@@ -11,11 +11,14 @@ use tokio::time::sleep;
 
 use inclavared_wire::frame::{Admits, Frame, FrameKind};
 
-use crate::error::{Error, PeerMisbehaved, Refused};
-use crate::leg::{Leg, out_of_order};
+use crate::error::{Error, PeerMisbehaved};
+use crate::leg::{AcceptedLeg, DialledLeg, Leg, out_of_order};
 use crate::path::side::Side;
 use crate::trust::appraise::{Due, PathCheck, PathContext};
 use crate::trust::known_evidence::Held;
+
+/// The START of a client that showed no certificate, in bytes: there is no path behind it to be shown.
+const BARE_START: usize = 2048;
 
 /// A path below us, verified, whose first hop waits for START.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl OpenedPath {
 /// in here.
 pub async fn open_path(
     side: &Side,
-    leg: &mut Leg,
+    leg: &mut DialledLeg,
     policy: &Arc<Policy>,
     open: &Open,
     limit: Duration,
@@ -49,24 +52,23 @@ pub async fn open_path(
 /// [`open_path`], that tells of its OPEN before it is sent: what rests on it can be made meanwhile.
 pub async fn open_path_and_tell(
     side: &Side,
-    leg: &mut Leg,
+    leg: &mut DialledLeg,
     policy: &Arc<Policy>,
     open: &Open,
     limit: Duration,
-    tell: impl FnOnce(&Leg, OpenDigest),
+    tell: impl FnOnce(&DialledLeg, OpenDigest),
 ) -> Result<OpenedPath, Error> {
-    let facts = leg.tls.as_ref().ok_or_else(|| Error::Internal("a path over a plain leg".to_owned()))?;
-    let peer = facts.peer.as_ref().ok_or(Refused::NoEvidence)?;
+    let peer = &leg.facts.peer;
     let evidence = side.verifier.genuine(peer).await?;
     let held = side.verifier.seen.hold(peer.kid, &evidence, &*side.verifier.appraiser);
     let payload = Open { have: held.digests(), ..open.clone() }.encode();
     let mut context = PathContext {
         policy: Arc::clone(policy),
         nonce: open.nonce,
-        leg: facts.leg.id,
+        leg: leg.facts.leg.id,
         spki: peer.spki.clone(),
         evidence,
-        own: facts.leg.client,
+        own: leg.facts.leg.client,
         open: Open::digest(&payload),
         held,
     };
@@ -84,14 +86,13 @@ pub async fn open_path_and_tell(
 /// The client's last word before data: everything that the path rests on is checked against the clock again.
 ///
 /// `forward` shows what is behind this process, where it shows evidence of its own.
-pub async fn start_path(leg: &mut Leg, opened: &OpenedPath, forward: Option<Vec<u8>>) -> Result<(), Error> {
+pub async fn start_path(leg: &mut DialledLeg, opened: &OpenedPath, forward: Option<Vec<u8>>) -> Result<(), Error> {
     if !opened.path.is_current(Timestamp::now()) {
         return Err(Error::PathAge);
     }
-    let facts = leg.tls.as_ref().ok_or_else(|| Error::Internal("a path over a plain leg".to_owned()))?;
-    let proof = match &facts.own {
+    let proof = match &leg.facts.own {
         Some(own) => Some(
-            client_proof(&own.key, facts.leg.id, opened.context.open)
+            client_proof(&own.key, leg.facts.leg.id, opened.context.open)
                 .map_err(|error| Error::Internal(format!("proving our key: {error}")))?,
         ),
         None => None,
@@ -148,20 +149,22 @@ fn early(stir: Result<Frame, Error>) -> Error {
 /// Waits for START, and checks that it names the record that we showed, and whose key the client holds. Gives what the
 /// client shows of the path behind it, unread.
 pub async fn receive_start(
-    leg: &mut Leg,
+    leg: &mut AcceptedLeg,
     asked: &Asked,
     shown: Option<RecordDigest>,
     limit: Duration,
 ) -> Result<Option<Bytes>, Error> {
-    let frame = leg.expect(FrameKind::Start, "the START", limit).await?;
+    let mut admits = Admits::of(&[FrameKind::Start, FrameKind::Abort, FrameKind::Fault]);
+    if leg.facts.peer.is_none() {
+        admits = admits.at_most(BARE_START);
+    }
+    let frame = leg.expect_one_of(admits, FrameKind::Start, "the START", limit).await?;
     let start = Start::decode(&frame.payload)?;
     if Some(start.record) != shown {
         return Err(PeerMisbehaved::Protocol("START names another record than the preview's".to_owned()).into());
     }
-    if let Some(facts) = &leg.tls
-        && let Some(peer) = &facts.peer
-    {
-        start.verify_client(&peer.spki, facts.leg.id, asked.digest).map_err(PeerMisbehaved::ClientProof)?;
+    if let Some(peer) = &leg.facts.peer {
+        start.verify_client(&peer.spki, leg.facts.leg.id, asked.digest).map_err(PeerMisbehaved::ClientProof)?;
     }
     Ok(start.forward.map(Bytes::from))
 }

@@ -2,12 +2,16 @@
 
 pub mod accept;
 pub mod admin;
+mod below;
 pub mod compat;
 pub mod connection;
 pub mod crew;
 pub mod ended;
+mod join;
 pub mod log;
+mod meet;
 pub mod node;
+mod open;
 pub mod places;
 pub mod process;
 pub mod proxy_protocol;

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::error::Error;
-use crate::leg::Leg;
 use crate::leg::socket::Socket;
+use crate::leg::{Leg, LegFacts};
 use crate::path::behind::{Behind, Judged};
 
 /// The type of our field.
@@ -29,16 +29,16 @@ const ALPN: u8 = 0x01;
 const AUTHORITY: u8 = 0x02;
 const UNIQUE_ID: u8 = 0x05;
 
-/// The header for a connection of `client`. `policy` is what its path was judged under.
-pub fn header(client: &Leg, behind: &Behind, policy: Option<&Arc<Policy>>) -> Vec<u8> {
+/// The header for a connection of `client`, with the `facts` of an attested leg. `policy` is what its path was judged under.
+pub fn header(client: &Leg, facts: Option<&LegFacts>, behind: &Behind, policy: Option<&Arc<Policy>>) -> Vec<u8> {
     let mut body = Vec::new();
     let family = match &**client.sink.socket() {
         Socket::Tcp(stream) => addresses(stream.peer_addr().ok().zip(stream.local_addr().ok()), &mut body),
         Socket::Unix(_) => UNSPEC,
     };
-    if let Some(facts) = &client.tls {
-        facts.leg.alpn.iter().for_each(|alpn| field(ALPN, alpn, &mut body));
-        facts.leg.sni.iter().for_each(|name| field(AUTHORITY, name.as_bytes(), &mut body));
+    if let Some(facts) = facts {
+        facts.alpn.iter().for_each(|alpn| field(ALPN, alpn, &mut body));
+        facts.sni.iter().for_each(|name| field(AUTHORITY, name.as_bytes(), &mut body));
     }
     if let Some(session) = &behind.session {
         field(UNIQUE_ID, session.as_bytes(), &mut body);

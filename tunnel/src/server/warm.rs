@@ -22,10 +22,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::{Error, PeerMisbehaved};
-use crate::leg::Leg;
 use crate::leg::dial::{dial, server_name};
 use crate::leg::handshake::{self, Speaks};
 use crate::leg::permits::Holder;
+use crate::leg::{AcceptedLeg, DialledLeg};
 use crate::path::opening::{self, Asked, OpenedPath, open_path};
 use crate::server::node::{Node, RouteState};
 use crate::trust::identity::HopIdentity;
@@ -80,7 +80,7 @@ pub async fn open_warm(
     policy: &Arc<Policy>,
     open: &Open,
     limit: Duration,
-) -> Result<Option<(Leg, OpenedPath)>, Error> {
+) -> Result<Option<(DialledLeg, OpenedPath)>, Error> {
     let Some(pool) = route.warm.as_ref().filter(|_| !open.no_warm_legs) else { return Ok(None) };
     let Some((mut leg, age)) = pool.take(own.map(|own| own.key.kid())) else { return Ok(None) };
     let asked = Instant::now();
@@ -118,7 +118,7 @@ fn is_of_the_leg(error: &Error) -> bool {
 pub async fn receive_open(
     node: &Node,
     route: &RouteState,
-    client: &mut Leg,
+    client: &mut AcceptedLeg,
     holder: Holder,
     is_mine: impl Fn(&KeyId) -> bool,
 ) -> Result<Asked, Error> {
@@ -136,7 +136,7 @@ pub async fn receive_open(
         _ = draining.wait_for(|draining| *draining) => return Err(Error::Shutdown),
     };
     drop(place);
-    if let Some(peer) = client.tls.as_ref().and_then(|facts| facts.peer.as_ref()) {
+    if let Some(peer) = &client.facts.peer {
         node.side.verifier.admit(peer, policy, false).await?;
     }
     Ok(asked)
@@ -162,7 +162,7 @@ impl Pool {
     }
 
     /// The oldest that serves, and how long it has stood. Nobody else gets it. Must be called inside a runtime.
-    fn take(&self, own: Option<KeyId>) -> Option<(Leg, Duration)> {
+    fn take(&self, own: Option<KeyId>) -> Option<(DialledLeg, Duration)> {
         loop {
             let mut ready = {
                 let mut all = self.ready();
@@ -205,7 +205,6 @@ impl Pool {
     async fn judge_again(&self, node: &Node) {
         let peers: Vec<_> = self.ready().iter().map(|ready| (ready.facts.leg.id, ready.facts.peer.clone())).collect();
         for (id, peer) in peers {
-            let Some(peer) = peer else { continue };
             if let Err(error @ (Error::Refused(_) | Error::Collateral { .. })) = node.side.verifier.genuine(&peer).await
             {
                 tracing::warn!(error = error.one_line(), "a leg that stood ready is let go");
@@ -334,9 +333,7 @@ async fn make(node: &Node, route: &RouteState, own: Option<Arc<HopIdentity>>) ->
     if speaks == Speaks::Bytes {
         return Err(PeerMisbehaved::Protocol("the target speaks no `inclavared/1`: no leg stands ready".into()).into());
     }
-    if let Some(peer) = &facts.peer {
-        node.side.verifier.genuine(peer).await?;
-    }
+    node.side.verifier.genuine(&facts.peer).await?;
     let max_age = route.warm.as_ref().map_or(Duration::ZERO, |pool| pool.settings.max_age);
     let made = Instant::now();
     let until = made + max_age.mul_f64(0.75 + 0.25 * random());

@@ -89,7 +89,7 @@ async fn hop(verifier: &Verifier, listener: &TcpListener, attester: &Arc<dyn Att
     let accepted = handshake::accept(socket, provider, own, certificate, false, turns, LIMIT).await;
     let (mut leg, _) = accepted.unwrap();
     let asked = receive_open(&mut leg, LIMIT, |_| false).await.unwrap();
-    let facts = leg.tls.as_ref().unwrap().leg.clone();
+    let facts = leg.facts.leg.clone();
     let mut statement = Statement::new(identity, "workload", &asked.open, asked.digest, &facts);
     let preview = statement.preview(&Below::End(TerminalKind::Workload.into()), None).unwrap();
     leg.send(FrameKind::Preview, &preview).await.unwrap();

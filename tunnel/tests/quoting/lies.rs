@@ -188,7 +188,7 @@ async fn hop(node: &Node, listener: &TcpListener, attester: &Arc<SimAttester>, l
     );
     let (mut leg, _) = accept.await.unwrap();
     let asked = receive_open(&mut leg, LIMIT, |_| false).await.unwrap();
-    let facts = leg.tls.as_ref().unwrap().leg.clone();
+    let facts = leg.facts.leg.clone();
     let mut statement = Statement::new(Arc::clone(&identity), "workload", &asked.open, asked.digest, &facts);
     let preview = statement.preview(&Below::End(TerminalKind::Workload.into()), None).unwrap();
     leg.send(FrameKind::Preview, &preview).await.unwrap();

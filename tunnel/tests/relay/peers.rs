@@ -9,10 +9,10 @@ use inclavared_attest::policy::{Policy, TerminalKind};
 use inclavared_attest::{ConfigDigest, PolicyDigest, Timestamp};
 use inclavared_config::{Limits, Target, TlsSettings};
 use inclavared_tunnel::error::Error;
-use inclavared_tunnel::leg::Leg;
 use inclavared_tunnel::leg::dial::{dial, server_name};
 use inclavared_tunnel::leg::handshake::{self, ClientCertificate, Turns};
 use inclavared_tunnel::leg::socket::Socket;
+use inclavared_tunnel::leg::{AcceptedLeg, DialledLeg, Leg};
 use inclavared_tunnel::path::client;
 use inclavared_tunnel::path::close::{Below, Ending};
 use inclavared_tunnel::path::opening::{Asked, receive_open, receive_start};
@@ -52,7 +52,7 @@ impl Client {
     }
 
     /// A leg whose handshake is done, and nothing else.
-    pub(crate) async fn shake_hands(&self, to: SocketAddr) -> Leg {
+    pub(crate) async fn shake_hands(&self, to: SocketAddr) -> DialledLeg {
         let socket = dial(&target(to), PATIENCE).await.unwrap();
         let name = server_name(&target(to));
         handshake::connect(socket, &self.node.side.provider, None, name, PATIENCE).await.unwrap().0
@@ -100,7 +100,7 @@ impl Drop for Server {
 
 /// One connection to it.
 pub(crate) struct Accepted {
-    pub(crate) leg: Leg,
+    pub(crate) leg: AcceptedLeg,
     asked: Option<Asked>,
     statement: Option<Statement>,
     below: Below,
@@ -151,10 +151,9 @@ impl Accepted {
     }
 
     pub(crate) fn preview(&mut self) -> Vec<u8> {
-        let facts = self.leg.tls.as_ref().unwrap();
-        let own = facts.own.clone().unwrap();
+        let facts = &self.leg.facts;
         let asked = self.asked.as_ref().unwrap();
-        let mut statement = Statement::new(own, "relay", &asked.open, asked.digest, &facts.leg);
+        let mut statement = Statement::new(Arc::clone(&facts.own), "relay", &asked.open, asked.digest, &facts.leg);
         let preview = statement.preview(&self.below, None).unwrap();
         self.statement = Some(statement);
         preview

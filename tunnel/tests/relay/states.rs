@@ -4,7 +4,7 @@
 use inclavared_attest::Reason;
 use inclavared_attest::path::{Abort, CloseReason, Counters, Fault};
 use inclavared_tunnel::error::{Error, PeerMisbehaved};
-use inclavared_tunnel::leg::Leg;
+use inclavared_tunnel::leg::{DialledLeg, Leg};
 use inclavared_wire::frame::FrameKind;
 
 use crate::peers::{Accepted, Client, Server, assert_quiet, next};
@@ -12,7 +12,7 @@ use crate::world::{Ended, Hop, World};
 
 /// What the hop has on both sides when a state is reached. No server before it has dialled one.
 struct Stage {
-    client: Leg,
+    client: DialledLeg,
     server: Option<Accepted>,
     preview: Vec<u8>,
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use inclavared_attest::path::{Abort, Fault, Nonce, Open};
 use inclavared_attest::{Digest, KeyId, Reason};
 use inclavared_tunnel::error::{Error, PeerMisbehaved};
-use inclavared_tunnel::leg::Leg;
+use inclavared_tunnel::leg::{DialledLeg, Leg};
 use inclavared_wire::frame::FrameKind;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -61,7 +61,7 @@ fn a_client_that_leaves_in_mid_cascade_takes_everything_below_along() {
     // One opening at a time: the second shows that nothing is left of the first.
     let chain = hops(&world, 3, bottom.address, "[limits]\nopenings = 1");
     let client = Client::new(&world);
-    type Leave = fn(&Client, Leg);
+    type Leave = fn(&Client, DialledLeg);
     let ways: [Leave; 4] = [
         |_, leg| drop(leg),
         |client, leg| client.run(leg.abort(Reason::Cancelled, "no longer wanted")),
@@ -194,7 +194,7 @@ fn opens_of_every_shape() {
     let chain = world.chain(2);
     let to = chain.hops[0].tcp();
     let client = Client::new(&world);
-    let own = client.leg(to).tls.unwrap().leg.server;
+    let own = client.leg(to).facts.leg.server;
     let kids = |count: u8| (0..count).map(|n| KeyId::from_bytes([n; 32])).collect::<Vec<_>>();
     let ask = || client.asking();
     let refused: Vec<(&str, Vec<u8>, Reason)> = vec![

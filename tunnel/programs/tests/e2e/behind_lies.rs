@@ -3,7 +3,7 @@
 use inclavared_attest::Reason;
 use inclavared_attest::path::{Trailer, TrailerLimits, no_known_blobs};
 use inclavared_attest::policy::TerminalKind;
-use inclavared_tunnel::leg::Leg;
+use inclavared_tunnel::leg::DialledLeg;
 use inclavared_tunnel::path::behind::Behind;
 use inclavared_tunnel::path::opening::OpenedPath;
 use inclavared_wire::frame::FrameKind;
@@ -12,7 +12,7 @@ use crate::harness::World;
 use crate::protocol::Client;
 
 /// What this client may rightly show.
-fn shown(leg: &Leg, path: &OpenedPath) -> Vec<u8> {
+fn shown(leg: &DialledLeg, path: &OpenedPath) -> Vec<u8> {
     Behind::begins(TerminalKind::Workload).shown(leg, path, None).unwrap().unwrap()
 }
 

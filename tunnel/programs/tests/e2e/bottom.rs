@@ -112,7 +112,7 @@ async fn serve(socket: Socket, identity: Arc<HopIdentity>, answer: Answer, event
     let Ok(asked) = receive_open(&mut leg, PATIENCE, |_| false).await else { return };
     let _ = events.send(Event::Opened(asked.open.clone()));
     if let Answer::Slowly(pause) = answer {
-        let facts = leg.tls.as_ref().unwrap().leg.clone();
+        let facts = leg.facts.leg.clone();
         let mut statement = Statement::new(identity, "workload", &asked.open, asked.digest, &facts);
         let preview = statement.preview(&Below::End(TerminalKind::Workload.into()), None).unwrap();
         drip(&mut leg, &preview, pause).await;

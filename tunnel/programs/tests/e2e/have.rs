@@ -3,7 +3,7 @@
 use inclavared_attest::path::{Check, Open, Trailer, TrailerLimits, no_known_blobs};
 use inclavared_attest::{Digest, Reason};
 use inclavared_tunnel::error::{Error, Refused};
-use inclavared_tunnel::leg::Leg;
+use inclavared_tunnel::leg::{DialledLeg, Leg};
 use inclavared_tunnel::trust::appraise::{Due, PathCheck, PathContext};
 use inclavared_tunnel::trust::known_evidence::Held;
 use inclavared_wire::frame::FrameKind;
@@ -23,7 +23,7 @@ fn a_second_opening_is_small_and_proves_as_much() {
     let world = World::new();
     let chain = world.chain(3);
     let client = Client::new(&world);
-    let open = |leg: &mut Leg| {
+    let open = |leg: &mut DialledLeg| {
         let path = client.open(leg).unwrap();
         let evidence: Vec<_> = path.path.hops.iter().map(|hop| hop.evidence.digest()).collect();
         (path.preview.len(), evidence, path)
@@ -57,7 +57,7 @@ fn what_was_named_is_held_whatever_becomes_of_the_cache() {
     let mut leg = other.leg(chain.hops[0].tcp());
     let open = Open { have: held.digests(), ..other.asking() };
     let preview = preview(&other, &mut leg, &open).unwrap();
-    let facts = leg.tls.as_ref().unwrap();
+    let facts = &leg.facts;
     let context = PathContext {
         nonce: open.nonce,
         leg: facts.leg.id,

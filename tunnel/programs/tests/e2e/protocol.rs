@@ -12,9 +12,9 @@ use inclavared_config::{
     Attestation, AttesterKind, CollateralOptions, Deadlines, Limits, SimSettings, Target, VerifierKind,
 };
 use inclavared_tunnel::error::{Error, PeerMisbehaved};
-use inclavared_tunnel::leg::Leg;
 use inclavared_tunnel::leg::dial::{dial, server_name};
 use inclavared_tunnel::leg::handshake;
+use inclavared_tunnel::leg::{DialledLeg, Leg};
 use inclavared_tunnel::path::opening::{OpenedPath, open_path, start_path};
 use inclavared_tunnel::server::node::Node;
 use inclavared_tunnel::server::process;
@@ -57,12 +57,12 @@ impl Client {
     }
 
     /// A leg whose handshake has ended, and nothing more.
-    pub(crate) fn leg(&self, to: SocketAddr) -> Leg {
+    pub(crate) fn leg(&self, to: SocketAddr) -> DialledLeg {
         self.leg_as(to, None)
     }
 
     /// The same, showing evidence of its own.
-    pub(crate) fn leg_as(&self, to: SocketAddr, identity: Option<Arc<HopIdentity>>) -> Leg {
+    pub(crate) fn leg_as(&self, to: SocketAddr, identity: Option<Arc<HopIdentity>>) -> DialledLeg {
         let target = Target::from(to);
         self.run(async {
             let socket = dial(&target, PATIENCE).await.unwrap();
@@ -84,7 +84,7 @@ impl Client {
     }
 
     /// Opens a path and verifies its PREVIEW.
-    pub(crate) fn open(&self, leg: &mut Leg) -> Result<OpenedPath, Error> {
+    pub(crate) fn open(&self, leg: &mut DialledLeg) -> Result<OpenedPath, Error> {
         self.run(open_path(&self.node.side, leg, &self.policy, &self.asking(), PATIENCE))
     }
 
@@ -104,11 +104,11 @@ impl Client {
         }
     }
 
-    pub(crate) fn start(&self, leg: &mut Leg, path: &OpenedPath) {
+    pub(crate) fn start(&self, leg: &mut DialledLeg, path: &OpenedPath) {
         self.start_showing(leg, path, None);
     }
 
-    pub(crate) fn start_showing(&self, leg: &mut Leg, path: &OpenedPath, forward: Option<Vec<u8>>) {
+    pub(crate) fn start_showing(&self, leg: &mut DialledLeg, path: &OpenedPath, forward: Option<Vec<u8>>) {
         self.run(start_path(leg, path, forward)).unwrap();
     }
 

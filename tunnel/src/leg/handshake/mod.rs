@@ -29,7 +29,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::error::{Error, PeerMisbehaved, Refused};
 use crate::leg::farewell;
 use crate::leg::socket::Socket;
-use crate::leg::{Leg, LegFacts, TlsFacts};
+use crate::leg::{AcceptedFacts, AcceptedLeg, AttestedLeg, DialledFacts, DialledLeg, Leg, LegFacts};
 use crate::trust::identity::HopIdentity;
 pub use pki::{PkiClient, PkiError, PkiServer, accept_pki, connect_pki};
 use resolver::Fixed;
@@ -91,7 +91,7 @@ pub async fn accept(
     allow_bytes: bool,
     turns: &Turns,
     limit: Duration,
-) -> Result<(Leg, Speaks), Error> {
+) -> Result<(AcceptedLeg, Speaks), Error> {
     let handshake = async {
         let (mut guest, mut received) = (turns.guest(socket.peer_ip()), BytesMut::new());
         let hello = guest.hear(&mut socket, &mut received).await?;
@@ -131,7 +131,8 @@ pub async fn accept(
     };
     let client = peer.as_ref().map(|peer| peer.kid);
     let leg = facts(&established, identity.key.kid(), client);
-    Ok((Leg::tls(socket, established, TlsFacts { leg, peer, own: Some(identity) }), speaks))
+    let facts = AcceptedFacts { leg, peer, own: identity };
+    Ok((AttestedLeg::new(Leg::tls(socket, established), facts), speaks))
 }
 
 /// Accepts with a configuration that is fixed beforehand.
@@ -161,9 +162,9 @@ pub async fn connect(
     identity: Option<Arc<HopIdentity>>,
     name: ServerName<'static>,
     limit: Duration,
-) -> Result<(Leg, Speaks), Error> {
+) -> Result<(DialledLeg, Speaks), Error> {
     let (socket, established, facts, speaks) = meet_server(socket, provider, identity, name, limit).await?;
-    Ok((Leg::tls(socket, established, facts), speaks))
+    Ok((AttestedLeg::new(Leg::tls(socket, established), facts), speaks))
 }
 
 /// [`connect`], in parts: a leg belongs to one worker, these do not. `identity` is what we show where the server asks for it.
@@ -173,7 +174,7 @@ pub async fn meet_server(
     identity: Option<Arc<HopIdentity>>,
     name: ServerName<'static>,
     limit: Duration,
-) -> Result<(Socket, Established, TlsFacts, Speaks), Error> {
+) -> Result<(Socket, Established, DialledFacts, Speaks), Error> {
     let verifier = LegVerifier::new(provider.signature_verification_algorithms, ClientCertificate::Required);
     let own = identity.as_ref().map(|identity| Fixed::new(identity.certified()));
     let config = client_config(provider, own.as_ref(), &verifier)?;
@@ -186,7 +187,7 @@ pub async fn meet_server(
     let identity = identity.filter(|_| shown);
     let client = identity.as_ref().map(|identity| identity.key.kid());
     let leg = facts(&established, peer.kid, client);
-    Ok((socket, established, TlsFacts { leg, peer: Some(peer), own: identity }, speaks))
+    Ok((socket, established, DialledFacts { leg, peer, own: identity }, speaks))
 }
 
 fn speaks(established: &Established) -> Speaks {

@@ -37,7 +37,7 @@ const LARGEST: u64 = 1 << 20;
 /// Accepts a leg with the certificate of a PKI.
 pub async fn accept_pki(mut socket: Socket, files: &PkiServer, turns: &Turns, limit: Duration) -> Result<Leg, Error> {
     let established = accept_with(&mut socket, files.0.current(), turns, limit).await?;
-    Ok(Leg::pki(socket, established))
+    Ok(Leg::tls(socket, established))
 }
 
 /// Starts a leg to a target with the certificate of a PKI.
@@ -46,7 +46,7 @@ pub async fn connect_pki(mut socket: Socket, files: &PkiClient, limit: Duration)
     let name = files.name.clone();
     let handshake = async { tls::connect(&mut socket, config, name).await.map_err(tls_error) };
     let established = within("the TLS handshake", limit, handshake).await?;
-    Ok(Leg::pki(socket, established))
+    Ok(Leg::tls(socket, established))
 }
 
 /// What clients of a route meet.

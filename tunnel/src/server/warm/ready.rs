@@ -9,7 +9,7 @@ use inclavared_wire::tls::{Content, Opened, Opener, Sealer};
 use tokio::time::Instant;
 
 use crate::leg::socket::Parked;
-use crate::leg::{Leg, MAX_PARKED, TlsFacts};
+use crate::leg::{AttestedLeg, DialledFacts, DialledLeg, Leg, MAX_PARKED};
 
 /// Evidence that ends sooner is not worth a leg: the path has to be opened and started before.
 const EVIDENCE_LEFT: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ pub(super) struct Ready {
     pub(super) opener: Opener,
     pub(super) sealer: Sealer,
     pub(super) unread: BytesMut,
-    pub(super) facts: TlsFacts,
+    pub(super) facts: DialledFacts,
     /// The hop key that was offered, whether the peer wanted to see it or not.
     pub(super) own: Option<KeyId>,
     pub(super) made: Instant,
@@ -54,14 +54,14 @@ impl Ready {
     }
 
     pub(super) fn evidence_lasts(&self) -> bool {
-        let evidence = self.facts.peer.as_ref().and_then(|peer| peer.evidence.as_ref());
-        let end = evidence.and_then(|evidence| evidence.claims().hop()).map(|hop| hop.not_after);
+        let end =
+            self.facts.peer.evidence.as_ref().and_then(|evidence| evidence.claims().hop()).map(|hop| hop.not_after);
         end.is_none_or(|end| Timestamp::now().plus(EVIDENCE_LEFT) < end)
     }
 
     /// Must be called inside a runtime.
-    pub(super) fn into_leg(self) -> io::Result<Leg> {
+    pub(super) fn into_leg(self) -> io::Result<DialledLeg> {
         let Self { socket, opener, sealer, unread, facts, .. } = self;
-        Ok(Leg::framed(socket.resume()?, opener, sealer, unread, facts))
+        Ok(AttestedLeg::new(Leg::framed(socket.resume()?, opener, sealer, unread), facts))
     }
 }
