@@ -137,13 +137,7 @@ fn opening_limit(node: &Node, open: &Open) -> Duration {
 }
 
 /// The OPEN that goes on, for the verifier further up.
-fn onward(
-    route: &RouteState,
-    open: &Open,
-    policy: &Policy,
-    stranger: bool,
-    own: &HopIdentity,
-) -> Result<Open, Error> {
+fn onward(route: &RouteState, open: &Open, policy: &Policy, stranger: bool, own: &HopIdentity) -> Result<Open, Error> {
     let onward = Onward {
         kid: own.key.kid(),
         binding: policy.binding,

@@ -276,16 +276,6 @@ fn client_hello(world: &World) -> Vec<u8> {
     record
 }
 
-/// A client at another address of this machine.
-fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SockAddr::from(SocketAddr::from((source, 0)))).unwrap();
-    socket.connect_timeout(&SockAddr::from(to), PATIENCE).unwrap();
-    let stream = TcpStream::from(socket);
-    bounded(&stream);
-    stream
-}
-
 /// The server takes the handshake up: something comes.
 fn is_answered(stream: &mut TcpStream) -> bool {
     stream.read(&mut [0; 64]).is_ok_and(|read| read > 0)
