@@ -3,7 +3,7 @@
 //! <https://github.com/inclavare-containers/inclavare-containers/issues/1035>: one bad client locked the service.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use inclavared_attest::path::{Abort, Fault, Nonce, Open};
@@ -11,7 +11,6 @@ use inclavared_attest::{Digest, KeyId, Reason};
 use inclavared_tunnel::error::{Error, PeerMisbehaved};
 use inclavared_tunnel::leg::{DialledLeg, Leg};
 use inclavared_wire::frame::FrameKind;
-use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::bottom::{Answer, Bottom, Event};
 use crate::harness::{Hop, World, command};
