@@ -3,7 +3,7 @@
 //! <https://github.com/inclavare-containers/inclavare-containers/issues/1035>: one bad client locked the service.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use inclavared_attest::path::{Abort, Fault, Nonce, Open};
@@ -11,7 +11,6 @@ use inclavared_attest::{Digest, KeyId, Reason};
 use inclavared_tunnel::error::{Error, PeerMisbehaved};
 use inclavared_tunnel::leg::{DialledLeg, Leg};
 use inclavared_wire::frame::FrameKind;
-use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::bottom::{Answer, Bottom, Event};
 use crate::harness::{Hop, World, command};
@@ -274,16 +273,6 @@ fn client_hello(world: &World) -> Vec<u8> {
     record.resize(5 + len, 0);
     stream.read_exact(&mut record[5..]).unwrap();
     record
-}
-
-/// A client at another address of this machine.
-fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SockAddr::from(SocketAddr::from((source, 0)))).unwrap();
-    socket.connect_timeout(&SockAddr::from(to), PATIENCE).unwrap();
-    let stream = TcpStream::from(socket);
-    bounded(&stream);
-    stream
 }
 
 /// The server takes the handshake up: something comes.
