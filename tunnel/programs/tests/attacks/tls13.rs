@@ -97,6 +97,14 @@ impl Receiving {
     }
 }
 
+/// The record of a ClientHello that a server answers, and that nobody goes on with.
+pub(crate) fn hello(alpn: &'static [u8]) -> Vec<u8> {
+    let private = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).unwrap();
+    let share = private.compute_public_key().unwrap().as_ref().to_vec();
+    let message = client_hello(&Offer { alpn: vec![alpn], key_share: true }, &share);
+    [&[HANDSHAKE, 3, 1][..], &len16(message.len()), &message].concat()
+}
+
 fn handshake(mut socket: TcpStream, first: &Offer, second: &Offer) -> Result<Met, Met> {
     let private = EphemeralPrivateKey::generate(&X25519, &SystemRandom::new()).unwrap();
     let share = private.compute_public_key().unwrap().as_ref().to_vec();
