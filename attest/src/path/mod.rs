@@ -23,7 +23,9 @@ mod unjudged;
 mod verified;
 mod verify;
 
-pub use client_proof::{CLIENT_AAD, ClientProofError, client_proof};
+#[cfg(feature = "os")]
+pub use client_proof::client_proof;
+pub use client_proof::{CLIENT_AAD, ClientProofError};
 pub use codes::{CloseReason, Kind};
 pub use error::{Check, PathError, WireError};
 pub use fault::{Fault, MAX_FAULT};

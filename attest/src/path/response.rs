@@ -3,7 +3,10 @@
 use super::open::{MAX_HOPS, VERSION};
 use super::signed::{self, Envelope, RECORD_AAD};
 use super::{Kind, RecordError};
-use crate::dcbor::{FormError, Item, Limits, Map};
+#[cfg(feature = "os")]
+use crate::dcbor::Map;
+use crate::dcbor::{FormError, Item, Limits};
+#[cfg(feature = "os")]
 use crate::hop_key::{HopKey, HopKeyError};
 use crate::{Digest, KeyId, RecordDigest, SessionId};
 
@@ -41,6 +44,7 @@ pub struct SignedResponse {
     record: ResponseRecord,
 }
 
+#[cfg(feature = "os")]
 impl ResponseRecord {
     pub fn sign(self, key: &HopKey) -> Result<SignedResponse, HopKeyError> {
         let (bytes, _, kid) = signed::sign(self.payload(), RECORD_AAD, key)?;
@@ -63,7 +67,9 @@ impl ResponseRecord {
             .map(14, http)
             .finish()
     }
+}
 
+impl ResponseRecord {
     fn decode(payload: &[u8]) -> Result<Self, FormError> {
         let mut fields = Item::parse(payload, &Limits::bytes(MAX_RESPONSE))?.fields("response")?;
         fields.required(1, "version")?.uint_in("version", VERSION, VERSION)?;

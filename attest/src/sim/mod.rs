@@ -19,7 +19,7 @@ pub use spec::{QuoteFormat, SimSpec, TcbChoice};
 
 use std::time::Duration;
 
-pub(crate) use pki::{Authority, AuthorityName, ORGANIZATION, SimKey, pem, pem_chain};
+pub(crate) use pki::{Authority, AuthorityName, SimKey, pem, pem_chain};
 
 use crate::appraise::{AppraisalError, Collateral};
 use crate::tee::Tee;
