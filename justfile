@@ -1,7 +1,7 @@
 # The commands themselves stand in .ci/run, so that CI and this file cannot differ.
 
 # Everything that CI checks, with the tools that are there.
-check: fmt clippy test guard doc deny kubernetes
+check: fmt clippy features test guard doc deny kubernetes
 
 # As CI does it: installs the tools first.
 ci:
@@ -12,6 +12,10 @@ fmt:
 
 clippy:
     .ci/run clippy
+
+# The verifier without its default features, with each cryptography.
+features:
+    .ci/run features
 
 test:
     .ci/run test

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use crate::crypto;
 
 /// A SHA-256 value of 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,16 +12,16 @@ pub struct Digest([u8; 32]);
 impl Digest {
     /// SHA-256 of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self::from_slice(digest(&SHA256, bytes).as_ref()).expect("SHA-256 has 32 bytes")
+        Self(crypto::sha256(bytes))
     }
 
     /// SHA-256 of the parts, one after the other.
     pub fn of_parts(parts: &[&[u8]]) -> Self {
-        let mut context = Context::new(&SHA256);
+        let mut hash = crypto::Sha256::new();
         for part in parts {
-            context.update(part);
+            hash.update(part);
         }
-        Self::from_slice(context.finish().as_ref()).expect("SHA-256 has 32 bytes")
+        Self(hash.finish())
     }
 
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {

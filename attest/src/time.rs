@@ -10,6 +10,7 @@ pub struct Timestamp(pub u64);
 
 impl Timestamp {
     /// The system's clock: the one place that reads it. Everything else is handed a `Timestamp`.
+    #[cfg(feature = "os")]
     pub fn now() -> Self {
         SystemTime::now().into()
     }

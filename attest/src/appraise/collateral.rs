@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use dcap_qvl::config::PckCa;
 use dcap_qvl::{QeIdentity, QuoteCollateralV3, TcbInfo};
 use x509_parser::prelude::X509Certificate;
 
 use super::AppraisalError;
 use super::x509::{Issuer, certificate_window, crl_window, not_revoked, parse, parse_crl, pem_certificates, within};
+use crate::crypto::{Scheme, verifies};
 use crate::tee::Tee;
 use crate::{CollateralDigest, Digest, Reason, Timestamp};
 
@@ -200,9 +200,14 @@ struct Document<'a> {
 impl Document<'_> {
     fn verify(&self, signer: &X509Certificate<'_>, now: Timestamp) -> Result<(), AppraisalError> {
         let key = &signer.public_key().subject_public_key.data;
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key).verify(self.text.as_bytes(), self.signature).map_err(
-            |_| AppraisalError::new(Reason::Collateral, self.what, "signed by its signer", "another signature"),
-        )?;
+        if !verifies(Scheme::P256Sha256Fixed, key, self.text.as_bytes(), self.signature) {
+            return Err(AppraisalError::new(
+                Reason::Collateral,
+                self.what,
+                "signed by its signer",
+                "another signature",
+            ));
+        }
         let (begin, end) = self.window;
         let begin = begin.parse().map_err(|e| bad(self.what, e))?;
         let end = end.parse().map_err(|e| bad(self.what, e))?;

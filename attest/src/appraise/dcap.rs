@@ -3,6 +3,8 @@
 //! Ours: the exact length of the quote, the pceId, which root and whose collateral, typed errors. Everything that a
 //! relying party may see differently (debug, TCB status, flags, measurements) is left to the policy.
 
+use std::fmt;
+
 use dcap_qvl::config::{Config, CryptoProvider, ParsedCert as _, X509Codec as _};
 use dcap_qvl::intel::{extract_cert_chain, parse_pck_extension_with};
 use dcap_qvl::quote::{AuthData, EnclaveReport, Quote, Report, TDReport10};
@@ -14,13 +16,14 @@ use rustls_pki_types::SignatureVerificationAlgorithm;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::refusal;
+use super::roots::SIMULATED_ORGANIZATION;
 use super::{
     AppraisalError, Appraised, CodeIdentity, Collateral, CollateralId, Platform, Root, SgxIdentity, TcbStatus,
     TdxIdentity,
 };
 use crate::evidence::Quoted;
 use crate::tee::{EvidenceTag, Tee};
-use crate::{Reason, Timestamp};
+use crate::{Reason, Timestamp, crypto};
 
 /// Which collateral a piece of evidence needs. Nothing is verified yet: the peer may say what it likes.
 pub fn collateral_id(evidence: &Quoted) -> Result<CollateralId, AppraisalError> {
@@ -52,12 +55,11 @@ impl<'a> ParsedQuote<'a> {
         let leaf = chain.first().ok_or_else(|| form("PCK certificate", "the chain in the quote", "none"))?;
         check_origin(root, leaf)?;
 
-        let unreadable = |e: anyhow::Error| form("PCK certificate", "one of Intel's form", format!("{e:#}"));
         let ca = X509CertBackend::from_der(leaf)
             .map_err(unreadable)?
             .pck_ca()
             .ok_or_else(|| form("the issuer of the PCK certificate", "a Processor CA or Platform CA", "neither"))?;
-        let fmspc = parse_pck_extension_with::<AwsLcConfig>(leaf).map_err(unreadable)?.fmspc;
+        let fmspc = parse_pck_extension_with::<QuoteConfig>(leaf).map_err(unreadable)?.fmspc;
         let tee = if quote.report.is_sgx() { Tee::Sgx } else { Tee::Tdx };
         Ok(Self { bytes, root, id: CollateralId { tee, fmspc, ca } })
     }
@@ -78,7 +80,7 @@ impl<'a> ParsedQuote<'a> {
                 collateral.id().to_string(),
             ));
         }
-        let claims = QuoteVerifier::<AwsLcConfig>::new_with_config(root_der.to_vec())
+        let claims = QuoteVerifier::<QuoteConfig>::new_with_config(root_der.to_vec())
             .allow_debug(true)
             .verify_with_policy(self.bytes, collateral.as_set(), now.0, &QuotePolicy::claims_only(now.0))
             .map_err(|error| refusal::of(&error, collateral, root_der, now))?;
@@ -127,7 +129,7 @@ fn check_origin(root: Root, leaf: &[u8]) -> Result<(), AppraisalError> {
     let (_, certificate) =
         X509Certificate::from_der(leaf).map_err(|e| form("PCK certificate", "an X.509 certificate", e.to_string()))?;
     let issuer = certificate.issuer().to_string();
-    let simulated = issuer.contains(super::SIMULATED_ORGANIZATION);
+    let simulated = issuer.contains(SIMULATED_ORGANIZATION);
     match (root, simulated) {
         (Root::Intel, true) => Err(AppraisalError::new(
             Reason::Simulated,
@@ -261,30 +263,34 @@ fn flag(flag: PckCertFlag) -> Option<bool> {
     }
 }
 
-/// dcap-qvl's audited parsers with the one crypto library of this project.
-struct AwsLcConfig;
+/// dcap-qvl's audited parsers with the cryptography that everything here uses.
+struct QuoteConfig;
 
-impl Config for AwsLcConfig {
+impl Config for QuoteConfig {
     type X509 = X509CertBackend;
     type SigEncoder = DerSigEncoder;
-    type Crypto = AwsLc;
+    type Crypto = Crypto;
 }
 
-struct AwsLc;
+struct Crypto;
 
-impl CryptoProvider for AwsLc {
+impl CryptoProvider for Crypto {
     fn sig_algo() -> &'static dyn SignatureVerificationAlgorithm {
-        webpki::aws_lc_rs::ECDSA_P256_SHA256
+        crypto::ECDSA_P256_SHA256
     }
 
     fn sha256(data: &[u8]) -> [u8; 32] {
-        *crate::Digest::of(data).as_bytes()
+        crypto::sha256(data)
     }
 
     fn sha384(data: &[u8]) -> [u8; 48] {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA384, data);
-        digest.as_ref().try_into().expect("SHA-384 has 48 bytes")
+        crypto::sha384(data)
     }
+}
+
+/// Of the library's errors, which say it in words alone.
+fn unreadable(error: impl fmt::Display) -> AppraisalError {
+    form("PCK certificate", "one of Intel's form", format!("{error:#}"))
 }
 
 fn form(what: &str, expected: impl Into<String>, found: impl Into<String>) -> AppraisalError {

@@ -19,10 +19,11 @@ pub use collateral::{Collateral, CollateralId, Epoch};
 pub(crate) use dcap::ParsedQuote;
 pub use dcap::collateral_id;
 pub use dcap_qvl::config::PckCa;
+#[cfg(feature = "sim")]
 pub(crate) use roots::SIMULATED_ORGANIZATION;
 pub use roots::TrustRoots;
 pub use tcb::TcbStatus;
-pub(crate) use x509::{certificate_key, certificate_window, parse, pem_certificates};
+pub(crate) use x509::{certificate_window, parse, pem_certificates};
 
 use crate::evidence::{Endorsements, Quoted};
 use crate::tee::Tee;

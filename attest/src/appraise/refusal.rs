@@ -3,11 +3,18 @@
 //! The library says what failed in words alone (dcap-qvl 0.7.1, which is pinned). The table names every sentence
 //! that matters; what it does not know is still a refusal, under the reason that fits best.
 
+use std::fmt;
+
 use super::{AppraisalError, Collateral};
 use crate::{Reason, Timestamp};
 
 /// The refusal behind an error of the library.
-pub(super) fn of(error: &anyhow::Error, collateral: &Collateral, root_der: &[u8], now: Timestamp) -> AppraisalError {
+pub(super) fn of(
+    error: &impl fmt::Display,
+    collateral: &Collateral,
+    root_der: &[u8],
+    now: Timestamp,
+) -> AppraisalError {
     let words = format!("{error:#}");
     if let Some(known) = KNOWN.iter().find(|known| words.contains(known.words)) {
         return AppraisalError::new(known.reason, known.what, known.expected, words);

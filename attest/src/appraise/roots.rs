@@ -4,7 +4,8 @@ use super::Root;
 use super::snp::{AmdRoot, amd_roots};
 use crate::Digest;
 
-/// The organization in every simulated certificate. Appraisal looks for it to say plainly what it was shown.
+/// The organization in every certificate of a simulated Intel platform. Appraisal looks for it to say plainly what it was
+/// shown; nothing is believed for it.
 pub(crate) const SIMULATED_ORGANIZATION: &str = "Simulated platform, not Intel";
 
 /// Whom appraisal believes. Intel's root is always among them; AMD's and a simulated one only where they were named.

@@ -3,12 +3,12 @@
 //! The chain of a quote itself is the library's to verify; this checks collateral before it is kept, and tells
 //! whose fault it is when the library does not say.
 
-use webpki::aws_lc_rs::ECDSA_P256_SHA256;
 use x509_parser::asn1_rs::BitString;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate, X509Name};
 
 use super::AppraisalError;
+use crate::crypto::{Scheme, verifies};
 use crate::{Reason, Timestamp};
 
 /// Reads a certificate; nothing may follow it, and what is not signed of it is as DER has it.
@@ -79,11 +79,6 @@ pub(crate) fn certificate_window(der: &[u8]) -> Result<(Timestamp, Timestamp), A
     let certificate = parse(der)?;
     let validity = certificate.validity();
     Ok((timestamp(validity.not_before.timestamp()), timestamp(validity.not_after.timestamp())))
-}
-
-/// The public key of a certificate: for P-256 an uncompressed point.
-pub(crate) fn certificate_key(der: &[u8]) -> Result<Vec<u8>, AppraisalError> {
-    Ok(parse(der)?.public_key().subject_public_key.data.to_vec())
 }
 
 /// From when to when a CRL is valid. One that does not say when the next comes cannot be judged.
@@ -163,9 +158,10 @@ impl<'a> Issuer<'a> {
             return Err(bad(what, format!("issued by {}", self.certificate.subject()), format!("by {issuer}")));
         }
         let key = &self.certificate.public_key().subject_public_key.data;
-        ECDSA_P256_SHA256
-            .verify_signature(key, tbs, &signature.data)
-            .map_err(|_| bad(what, format!("signed by {}", self.certificate.subject()), "another signature"))
+        if verifies(Scheme::P256Sha256Asn1, key, tbs, &signature.data) {
+            return Ok(());
+        }
+        Err(bad(what, format!("signed by {}", self.certificate.subject()), "another signature"))
     }
 }
 

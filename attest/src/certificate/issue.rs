@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{
-    CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
-    PublicKeyData, SerialNumber, SignatureAlgorithm, SigningKey,
+    CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod,
+    KeyUsagePurpose, PublicKeyData, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 
 use super::{IssueError, parse};
@@ -13,7 +13,7 @@ use crate::attester::Attester;
 use crate::evidence::{Claims, Endorsements, Evidence, HopClaims, UserData};
 use crate::hop_key::HopKey;
 use crate::tee::EvidenceTag;
-use crate::{KeyId, Timestamp};
+use crate::{KeyId, Timestamp, crypto};
 
 /// A certificate of this process, ready for the handshake.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -105,7 +105,7 @@ fn make(
     };
     let evidence = Evidence::new(attester.tag(), quote, claims)?;
 
-    let mut params = parameters(Timestamp(now.0.saturating_sub(CLOCK_SKEW.as_secs())), not_after)?;
+    let mut params = parameters(&Signer(key), Timestamp(now.0.saturating_sub(CLOCK_SKEW.as_secs())), not_after)?;
     params.custom_extensions.push(CustomExtension::from_oid_content(TAGGED_EVIDENCE, evidence.blob().to_vec()));
     let attesters = if endorsements.is_none() { attester.endorsements() } else { None };
     let mut snp_endorsements = None;
@@ -127,7 +127,11 @@ fn make(
     Ok(HopCertificate { der, evidence, snp_endorsements, kid: read.kid, not_before, not_after })
 }
 
-pub(super) fn parameters(not_before: Timestamp, not_after: Timestamp) -> Result<CertificateParams, IssueError> {
+pub(super) fn parameters(
+    key: &impl PublicKeyData,
+    not_before: Timestamp,
+    not_after: Timestamp,
+) -> Result<CertificateParams, IssueError> {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let mut params = CertificateParams::default();
     // The bound on `not_after` keeps both in the range of the type.
@@ -138,16 +142,22 @@ pub(super) fn parameters(not_before: Timestamp, not_after: Timestamp) -> Result<
     params.distinguished_name.push(DnType::CommonName, SUBJECT);
     // Writes basic constraints without CA, and the subject key identifier.
     params.is_ca = IsCa::ExplicitNoCa;
+    params.key_identifier_method = key_identifier(key);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     Ok(params)
 }
 
+/// RFC 7093 section 2, method 1. The certificate library would hash on its own, with a crypto library of its own.
+pub(crate) fn key_identifier(key: &impl PublicKeyData) -> KeyIdMethod {
+    KeyIdMethod::PreSpecified(crypto::sha256(&key.subject_public_key_info())[..20].to_vec())
+}
+
 /// 16 random bytes, positive and of full length.
 fn serial_number() -> Result<SerialNumber, IssueError> {
     let mut serial = [0; 16];
-    aws_lc_rs::rand::fill(&mut serial).map_err(|_| IssueError::Random)?;
+    crypto::fill(&mut serial).map_err(|_| IssueError::Random)?;
     serial[0] = serial[0] & 0x7f | 0x40;
     Ok(SerialNumber::from_slice(&serial))
 }

@@ -4,39 +4,35 @@
 use std::fmt;
 use std::time::Duration;
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use rcgen::{CustomExtension, PublicKeyData, SignatureAlgorithm, SigningKey};
 use zeroize::Zeroizing;
 
 use super::issue::{CLOCK_SKEW, parameters};
 use super::{IssueError, parse_legacy};
 use crate::attester::Attester;
+use crate::crypto::RsaKey;
 use crate::evidence::UserData;
 use crate::hop_key::HopKeyError;
 use crate::{Digest, Timestamp};
 
 /// An RSA key of 3072 bits, the one kind that enclave-tls takes unless it was built otherwise. In memory only; the library
 /// wipes it when it is dropped.
-pub struct LegacyKey(RsaKeyPair);
+pub struct LegacyKey(RsaKey);
 
 impl LegacyKey {
     /// Takes a good part of a second.
     pub fn generate() -> Result<Self, HopKeyError> {
-        RsaKeyPair::generate(KeySize::Rsa3072).map(Self).map_err(|_| HopKeyError::Generate)
+        RsaKey::generate_3072().map(Self).map_err(|_| HopKeyError::Generate)
     }
 
     /// The public half as PKCS#1 RSAPublicKey: what the quote is made over.
     pub fn public_pkcs1(&self) -> &[u8] {
-        self.0.public_key().as_ref()
+        self.0.public_pkcs1()
     }
 
     /// The private key as PKCS#8, for the TLS library's signer.
     pub fn pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, HopKeyError> {
-        let der: Pkcs8V1Der<'_> = self.0.as_der().map_err(|_| HopKeyError::Generate)?;
-        Ok(Zeroizing::new(der.as_ref().to_vec()))
+        self.0.pkcs8().map_err(|_| HopKeyError::Generate)
     }
 }
 
@@ -62,7 +58,7 @@ pub fn issue_legacy(
     lifetime: Duration,
 ) -> Result<Vec<u8>, IssueError> {
     let quote = attester.quote(&UserData::of_legacy_key(key))?;
-    let mut params = parameters(Timestamp(now.0.saturating_sub(CLOCK_SKEW.as_secs())), now.plus(lifetime))?;
+    let mut params = parameters(key, Timestamp(now.0.saturating_sub(CLOCK_SKEW.as_secs())), now.plus(lifetime))?;
     params.custom_extensions.push(CustomExtension::from_oid_content(LEGACY_QUOTE, quote));
     let der = params.self_signed(key)?.der().to_vec();
     // Read as a peer will: what it would refuse must not be served.
@@ -82,11 +78,7 @@ impl PublicKeyData for LegacyKey {
 
 impl SigningKey for LegacyKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        let mut signature = vec![0; self.0.public_modulus_len()];
-        self.0
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
-            .map_err(|_| rcgen::Error::RingUnspecified)?;
-        Ok(signature)
+        self.0.sign_pkcs1_sha256(message).map_err(|_| rcgen::Error::RingUnspecified)
     }
 }
 

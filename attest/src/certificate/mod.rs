@@ -5,7 +5,11 @@
 
 mod cmw;
 mod error;
+#[cfg(feature = "issue")]
 mod issue;
+#[cfg(feature = "issue")]
+mod issue_error;
+#[cfg(feature = "issue")]
 mod issue_legacy;
 mod legacy;
 mod locate;
@@ -15,8 +19,14 @@ pub(crate) mod testing;
 mod x509;
 
 pub use cmw::CmwError;
-pub use error::{CertificateError, IssueError};
+pub use error::CertificateError;
+#[cfg(feature = "sim")]
+pub(crate) use issue::key_identifier;
+#[cfg(feature = "issue")]
 pub use issue::{HopCertificate, issue, issue_named, issue_with_endorsements};
+#[cfg(feature = "issue")]
+pub use issue_error::IssueError;
+#[cfg(feature = "issue")]
 pub use issue_legacy::{LegacyKey, issue_legacy};
 pub use legacy::{LegacyCertificate, parse_legacy};
 pub use locate::EvidenceForm;

@@ -3,7 +3,6 @@
 //! Two parsers must agree: `x509-parser`, which shows what we need and is lax, and the TLS library's own, which is
 //! strict and will read the certificate again in the handshake.
 
-use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use rustls_pki_types::CertificateDer;
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
 use x509_parser::extensions::{BasicConstraints, ExtendedKeyUsage, KeyUsage, X509Extension};
@@ -14,6 +13,7 @@ use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 
 use super::{CertificateError, MAX_CERTIFICATE_LEN, oid};
 use crate::Timestamp;
+use crate::crypto::{P384_SPKI_PREFIX, Scheme, verifies};
 use crate::hop_key::p256_point;
 
 /// The kinds of keys that peers hold.
@@ -150,21 +150,17 @@ fn check_signature(
     if *id != certificate.tbs_certificate.signature || (rules.hop && id.parameters.is_some()) {
         return Err(name());
     }
-    let algorithm: &dyn VerificationAlgorithm = match (key, id.algorithm.as_bytes()) {
-        (KeyAlgorithm::EcdsaP256, oid::ECDSA_WITH_SHA256) => &signature::ECDSA_P256_SHA256_ASN1,
-        (KeyAlgorithm::EcdsaP384, oid::ECDSA_WITH_SHA256) => &signature::ECDSA_P384_SHA256_ASN1,
-        (KeyAlgorithm::EcdsaP384, oid::ECDSA_WITH_SHA384) => &signature::ECDSA_P384_SHA384_ASN1,
-        (KeyAlgorithm::Rsa, oid::SHA256_WITH_RSA) => &signature::RSA_PKCS1_2048_8192_SHA256,
-        (KeyAlgorithm::Rsa, oid::SHA384_WITH_RSA) => &signature::RSA_PKCS1_2048_8192_SHA384,
+    let scheme = match (key, id.algorithm.as_bytes()) {
+        (KeyAlgorithm::EcdsaP256, oid::ECDSA_WITH_SHA256) => Scheme::P256Sha256Asn1,
+        (KeyAlgorithm::EcdsaP384, oid::ECDSA_WITH_SHA256) => Scheme::P384Sha256Asn1,
+        (KeyAlgorithm::EcdsaP384, oid::ECDSA_WITH_SHA384) => Scheme::P384Sha384Asn1,
+        (KeyAlgorithm::Rsa, oid::SHA256_WITH_RSA) => Scheme::RsaPkcs1Sha256,
+        (KeyAlgorithm::Rsa, oid::SHA384_WITH_RSA) => Scheme::RsaPkcs1Sha384,
         _ => return Err(name()),
     };
     let value = &certificate.signature_value;
-    if value.unused_bits != 0 {
-        return Err(CertificateError::SelfSignature);
-    }
-    UnparsedPublicKey::new(algorithm, key_bytes)
-        .verify(certificate.tbs_certificate.as_ref(), &value.data)
-        .map_err(|_| CertificateError::SelfSignature)
+    let holds = verifies(scheme, key_bytes, certificate.tbs_certificate.as_ref(), &value.data);
+    if value.unused_bits == 0 && holds { Ok(()) } else { Err(CertificateError::SelfSignature) }
 }
 
 fn check_window(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<(Timestamp, Timestamp), CertificateError> {
@@ -262,9 +258,3 @@ const VERSION_4: X509Version = X509Version(3);
 
 /// Certificates in the field have five; checking for duplicates is quadratic.
 const MAX_EXTENSIONS: usize = 32;
-
-/// `SEQUENCE { SEQUENCE { id-ecPublicKey, secp384r1 }, BIT STRING }` up to the point (RFC 5480 section 2).
-const P384_SPKI_PREFIX: &[u8] = &[
-    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00,
-    0x22, 0x03, 0x62, 0x00,
-];

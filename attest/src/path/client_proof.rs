@@ -3,7 +3,10 @@
 use super::leg::{Side, binder};
 use super::signed::{self, Envelope};
 use super::{RecordError, Start};
-use crate::dcbor::{FormError, Item, Limits, Map};
+#[cfg(feature = "os")]
+use crate::dcbor::Map;
+use crate::dcbor::{FormError, Item, Limits};
+#[cfg(feature = "os")]
 use crate::hop_key::{HopKey, HopKeyError};
 use crate::{Digest, KeyId, LegId, OpenDigest, Reason};
 
@@ -37,6 +40,7 @@ impl ClientProofError {
 }
 
 /// Made by the client of `leg` with the key that it showed there.
+#[cfg(feature = "os")]
 pub fn client_proof(key: &HopKey, leg: LegId, open: OpenDigest) -> Result<Vec<u8>, HopKeyError> {
     let payload = payload(&binder(Side::Client, leg, open, key.kid()));
     signed::sign(payload, CLIENT_AAD, key).map(|(bytes, ..)| bytes)
@@ -60,6 +64,7 @@ impl Start {
     }
 }
 
+#[cfg(feature = "os")]
 fn payload(binder: &Digest) -> Vec<u8> {
     Map::new().bytes(1, binder.as_bytes()).finish()
 }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use aws_lc_rs::rand;
-
 use super::{Kind, WireError};
 use crate::dcbor::{Item, Limits, Writer};
 use crate::{Digest, KeyId, LegId, OpenDigest, Reason, SessionId};
@@ -87,9 +85,11 @@ impl Challenge {
 macro_rules! random_bytes {
     ($($name:ident)*) => {$(
         impl $name {
+            /// Random, from the system.
+            #[cfg(feature = "os")]
             pub fn generate() -> Result<Self, RandomError> {
                 let mut bytes = [0; 32];
-                rand::fill(&mut bytes).map_err(|_| RandomError)?;
+                crate::crypto::fill(&mut bytes).map_err(|_| RandomError)?;
                 Ok(Self(bytes))
             }
 

@@ -24,7 +24,9 @@ mod verified;
 mod verify;
 mod wire_error;
 
-pub use client_proof::{CLIENT_AAD, ClientProofError, client_proof};
+#[cfg(feature = "os")]
+pub use client_proof::client_proof;
+pub use client_proof::{CLIENT_AAD, ClientProofError};
 pub use codes::{CloseReason, Kind};
 pub use error::{Check, PathError};
 pub use fault::{Fault, MAX_FAULT};

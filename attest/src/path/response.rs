@@ -4,7 +4,10 @@ use super::MAX_HOPS;
 use super::open::VERSION;
 use super::signed::{self, Envelope, RECORD_AAD};
 use super::{Kind, RecordError};
-use crate::dcbor::{FormError, Item, Limits, Map};
+#[cfg(feature = "os")]
+use crate::dcbor::Map;
+use crate::dcbor::{FormError, Item, Limits};
+#[cfg(feature = "os")]
 use crate::hop_key::{HopKey, HopKeyError};
 use crate::{Digest, KeyId, RecordDigest, SessionId};
 
@@ -42,6 +45,7 @@ pub struct SignedResponse {
     record: ResponseRecord,
 }
 
+#[cfg(feature = "os")]
 impl ResponseRecord {
     pub fn sign(self, key: &HopKey) -> Result<SignedResponse, HopKeyError> {
         let (bytes, _, kid) = signed::sign(self.payload(), RECORD_AAD, key)?;
@@ -64,7 +68,9 @@ impl ResponseRecord {
             .map(14, http)
             .finish()
     }
+}
 
+impl ResponseRecord {
     fn decode(payload: &[u8]) -> Result<Self, FormError> {
         let mut fields = Item::parse(payload, &Limits::bytes(MAX_RESPONSE))?.fields("response")?;
         fields.required(1, "version")?.uint_in("version", VERSION, VERSION)?;

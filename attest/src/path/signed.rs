@@ -1,10 +1,14 @@
 //! A signed record: COSE_Sign1 (RFC 9052), untagged, ES256, in exactly one encoding.
 
-use coset::{CborSerializable, CoseSign1, CoseSign1Builder, HeaderBuilder, iana};
+use coset::{CborSerializable, CoseSign1};
+#[cfg(feature = "os")]
+use coset::{CoseSign1Builder, HeaderBuilder, iana};
 
 use super::Record;
 use crate::dcbor::{FormError, Item, Limits, Map};
-use crate::hop_key::{HopKey, HopKeyError, verify_es256};
+use crate::hop_key::verify_es256;
+#[cfg(feature = "os")]
+use crate::hop_key::{HopKey, HopKeyError};
 use crate::{KeyId, RecordDigest};
 
 /// The external additional data of a record's signature: no signature of another purpose can stand for it.
@@ -23,6 +27,7 @@ pub struct SignedRecord {
     record: Record,
 }
 
+#[cfg(feature = "os")]
 impl Record {
     /// Signs the record with the hop's key, which must be the one that the record names.
     pub fn sign(self, key: &HopKey) -> Result<SignedRecord, HopKeyError> {
@@ -91,6 +96,7 @@ impl From<crate::dcbor::DcborError> for RecordError {
 }
 
 /// Signs `payload`; gives the bytes, their digest and the kid.
+#[cfg(feature = "os")]
 pub(super) fn sign(payload: Vec<u8>, aad: &[u8], key: &HopKey) -> Result<(Vec<u8>, RecordDigest, KeyId), HopKeyError> {
     let kid = key.kid();
     let protected = HeaderBuilder::new().algorithm(iana::Algorithm::ES256).key_id(kid.as_bytes().to_vec()).build();

@@ -21,6 +21,7 @@ mod gate;
 mod options;
 mod qgs;
 pub mod sgx;
+#[cfg(feature = "sim")]
 pub mod sim;
 pub mod snp;
 mod snp_certificates;

@@ -122,7 +122,7 @@ impl Tsm {
     /// A new request, of the right provider.
     fn folder(&self) -> Result<Folder<'_>, AttesterError> {
         let mut random = [0; 8];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| AttesterError::Answer {
+        crate::crypto::fill(&mut random).map_err(|_| AttesterError::Answer {
             attester: self.attester,
             what: "the system has no random bytes to give".into(),
         })?;

@@ -1,28 +1,27 @@
 //! The hash that becomes MRENCLAVE, fed as the instructions ECREATE, EADD and EEXTEND feed it (Intel SDM volume 3D).
 
-use aws_lc_rs::digest::{Context, SHA256};
-
 use super::image::{Image, ImageForm};
+use crate::crypto::Sha256;
 
 /// The state between ECREATE and EINIT.
 pub(super) struct Measurement {
-    context: Context,
+    hash: Sha256,
     image: Image,
 }
 
 impl Measurement {
     /// ECREATE: the size of an SSA frame in pages, and of the enclave in bytes.
     pub(super) fn create(form: ImageForm, ssa_frame_size: u32, size: u64) -> Self {
-        let mut context = Context::new(&SHA256);
+        let mut hash = Sha256::new();
         let mut record = [0; RECORD];
         record[..8].copy_from_slice(b"ECREATE\0");
         record[8..12].copy_from_slice(&ssa_frame_size.to_le_bytes());
         record[12..20].copy_from_slice(&size.to_le_bytes());
-        context.update(&record);
+        hash.update(&record);
         let (pages, measured_chunks, unmeasured_chunks) = (0, 0, 0);
         let (mrenclave, signed) = ([0; 32], None);
         let image = Image { form, mrenclave, signed, size, ssa_frame_size, pages, measured_chunks, unmeasured_chunks };
-        Self { context, image }
+        Self { hash, image }
     }
 
     /// EADD: a page at an offset, with the flags of its SECINFO.
@@ -31,7 +30,7 @@ impl Measurement {
         record[..8].copy_from_slice(b"EADD\0\0\0\0");
         record[8..16].copy_from_slice(&offset.to_le_bytes());
         record[16..24].copy_from_slice(&flags.to_le_bytes());
-        self.context.update(&record);
+        self.hash.update(&record);
         self.image.pages += 1;
     }
 
@@ -40,8 +39,8 @@ impl Measurement {
         let mut record = [0; RECORD];
         record[..8].copy_from_slice(b"EEXTEND\0");
         record[8..16].copy_from_slice(&offset.to_le_bytes());
-        self.context.update(&record);
-        self.context.update(chunk);
+        self.hash.update(&record);
+        self.hash.update(chunk);
         self.image.measured_chunks += 1;
     }
 
@@ -63,7 +62,7 @@ impl Measurement {
     }
 
     pub(super) fn finish(mut self) -> Image {
-        self.image.mrenclave.copy_from_slice(self.context.finish().as_ref());
+        self.image.mrenclave = self.hash.finish();
         self.image
     }
 }

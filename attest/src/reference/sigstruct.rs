@@ -2,9 +2,8 @@
 //!
 //! It says which enclave was signed, not that anybody should trust the signer: its key stands in it.
 
-use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
-
 use crate::Digest;
+use crate::crypto::verifies_rsa_numbers;
 
 /// A SIGSTRUCT whose form and signature hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,9 +49,9 @@ impl SigStruct {
         let signature: [u8; 384] = at(bytes, 516);
         let reversed = |number: &[u8; 384]| number.iter().rev().copied().collect::<Vec<_>>();
         let signed = [&bytes[..128], &bytes[900..1028]].concat();
-        let key = RsaPublicKeyComponents { n: reversed(&modulus), e: vec![3] };
-        key.verify(&RSA_PKCS1_2048_8192_SHA256, &signed, &reversed(&signature))
-            .map_err(|_| SigStructError::Signature)?;
+        if !verifies_rsa_numbers(&reversed(&modulus), &[3], &signed, &reversed(&signature)) {
+            return Err(SigStructError::Signature);
+        }
         let date = u32::from_le_bytes(at(bytes, 20));
         Ok(Self {
             mrsigner: *Digest::of(&modulus).as_bytes(),

@@ -2,17 +2,18 @@
 
 use std::fmt;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DistinguishedName, DnType,
-    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    IsCa, Issuer, KeyUsagePurpose, PublicKeyData, RevokedCertParams, SerialNumber, SignatureAlgorithm, SigningKey,
+    date_time_ymd,
 };
 
 use super::error::SimError;
 use crate::appraise::SIMULATED_ORGANIZATION;
+use crate::certificate::key_identifier;
+use crate::crypto::P256Key;
 use crate::{Digest, Timestamp};
 
 /// rcgen's dates are those of the `time` crate, which it does not hand out: its one constructor is the way in.
@@ -23,45 +24,48 @@ macro_rules! date {
 }
 
 /// A P-256 key that signs certificates (DER signatures) and quotes or collateral (raw r || s).
-pub(crate) struct SimKey {
-    certificates: KeyPair,
-    raw: EcdsaKeyPair,
-}
+pub(crate) struct SimKey(P256Key);
 
 impl SimKey {
     pub(crate) fn generate() -> Result<Self, SimError> {
-        Self::from_certificate_key(KeyPair::generate()?)
+        P256Key::generate().map(Self).map_err(|_| SimError::Key("it could not be made".into()))
     }
 
-    pub(crate) fn from_pem(pem: &str) -> Result<Self, SimError> {
-        Self::from_certificate_key(KeyPair::from_pem(pem)?)
+    pub(crate) fn from_pkcs8(der: &[u8]) -> Result<Self, SimError> {
+        P256Key::from_pkcs8(der).map(Self).map_err(|_| SimError::Key("it is not a P-256 key in PKCS#8".into()))
     }
 
     pub(crate) fn to_pem(&self) -> String {
-        self.certificates.serialize_pem()
+        pem("PRIVATE KEY", self.0.pkcs8())
     }
 
     /// r || s over the SHA-256 of `message`.
     pub(crate) fn sign(&self, message: &[u8]) -> Result<[u8; 64], SimError> {
-        let signature = self
-            .raw
-            .sign(&SystemRandom::new(), message)
-            .map_err(|_| SimError::Key("the signature could not be made".into()))?;
-        signature.as_ref().try_into().map_err(|_| SimError::Key("the signature is not 64 bytes long".into()))
+        self.0.sign_fixed(message).map_err(|_| SimError::Key("the signature could not be made".into()))
     }
 
     /// x || y of the public key.
     pub(crate) fn public_xy(&self) -> Result<[u8; 64], SimError> {
-        match self.raw.public_key().as_ref() {
+        match self.0.point() {
             [4, xy @ ..] => xy.try_into().map_err(|_| SimError::Key("it is not a P-256 key".into())),
             _ => Err(SimError::Key("it is not an uncompressed P-256 key".into())),
         }
     }
+}
 
-    fn from_certificate_key(certificates: KeyPair) -> Result<Self, SimError> {
-        let raw = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, certificates.serialized_der())
-            .map_err(|rejected| SimError::Key(rejected.to_string()))?;
-        Ok(Self { certificates, raw })
+impl PublicKeyData for SimKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.point()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl SigningKey for SimKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign_asn1(message).map_err(|_| rcgen::Error::RingUnspecified)
     }
 }
 
@@ -90,8 +94,8 @@ pub(crate) struct Authority {
 impl Authority {
     pub(crate) fn self_signed(begin: Timestamp, end: Timestamp) -> Result<Self, SimError> {
         let key = SimKey::generate()?;
-        let params = AuthorityName::Root.params(begin, end);
-        let der = params.self_signed(&key.certificates)?.der().to_vec();
+        let params = AuthorityName::Root.params(&key, begin, end);
+        let der = params.self_signed(&key)?.der().to_vec();
         Ok(Self { name: AuthorityName::Root, der, key })
     }
 
@@ -102,7 +106,7 @@ impl Authority {
         end: Timestamp,
     ) -> Result<Self, SimError> {
         let key = SimKey::generate()?;
-        let der = issuer.issue(&name.params(begin, end), &key)?;
+        let der = issuer.issue(&name.params(&key, begin, end), &key)?;
         Ok(Self { name, der, key })
     }
 
@@ -113,11 +117,12 @@ impl Authority {
 
     /// Whether the certificate is that of the key.
     pub(crate) fn is_whole(&self) -> bool {
-        crate::appraise::certificate_key(&self.der).is_ok_and(|key| self.key.raw.public_key().as_ref() == key)
+        let certificate = crate::appraise::parse(&self.der);
+        certificate.is_ok_and(|read| *read.public_key().subject_public_key.data == *self.key.0.point())
     }
 
     pub(crate) fn issue_pck(&self, pck: &PckCertificate<'_>) -> Result<Vec<u8>, SimError> {
-        let mut params = params("Simulated SGX PCK Certificate", pck.begin, pck.end);
+        let mut params = params("Simulated SGX PCK Certificate", pck.key, pck.begin, pck.end);
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.serial_number = Some(SerialNumber::from_slice(&pck.serial));
@@ -140,17 +145,17 @@ impl Authority {
                     invalidity_date: None,
                 })
                 .collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
+            key_identifier_method: key_identifier(&self.key),
         };
-        let own = self.name.params(begin, end);
-        Ok(params.signed_by(&Issuer::from_params(&own, &self.key.certificates))?.der().to_vec())
+        let own = self.name.params(&self.key, begin, end);
+        Ok(params.signed_by(&Issuer::from_params(&own, &self.key))?.der().to_vec())
     }
 
     fn issue(&self, params: &CertificateParams, key: &SimKey) -> Result<Vec<u8>, SimError> {
         // An issuer's name, usages and key identifier: its own window of validity plays no part.
-        let own = self.name.params(Timestamp(0), Timestamp(0));
-        let issuer = Issuer::from_params(&own, &self.key.certificates);
-        Ok(params.signed_by(&key.certificates, &issuer)?.der().to_vec())
+        let own = self.name.params(&self.key, Timestamp(0), Timestamp(0));
+        let issuer = Issuer::from_params(&own, &self.key);
+        Ok(params.signed_by(key, &issuer)?.der().to_vec())
     }
 }
 
@@ -171,6 +176,13 @@ pub(crate) fn serial(name: &[u8]) -> [u8; 16] {
     serial
 }
 
+/// A serial number made from a key.
+fn serial_of(key: &SimKey) -> SerialNumber {
+    let mut serial = Digest::of(key.0.point()).as_bytes()[..20].to_vec();
+    serial[0] &= 0x7f;
+    SerialNumber::from(serial)
+}
+
 /// Certificates as PEM, one after the other.
 pub(crate) fn pem_chain(ders: &[&[u8]]) -> String {
     ders.iter().map(|der| pem("CERTIFICATE", der)).collect()
@@ -189,14 +201,14 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
 }
 
 impl AuthorityName {
-    fn params(self, begin: Timestamp, end: Timestamp) -> CertificateParams {
+    fn params(self, key: &SimKey, begin: Timestamp, end: Timestamp) -> CertificateParams {
         // "Platform" in the PCK CA's name is how software tells it from the Processor CA.
         let (common_name, path_length) = match self {
             Self::Root => ("Simulated SGX Root CA", Some(1)),
             Self::PckCa => ("Simulated SGX PCK Platform CA", Some(0)),
             Self::TcbSigner => ("Simulated SGX TCB Signing", None),
         };
-        let mut params = params(common_name, begin, end);
+        let mut params = params(common_name, key, begin, end);
         match path_length {
             Some(length) => {
                 params.is_ca = IsCa::Ca(BasicConstraints::Constrained(length));
@@ -211,7 +223,7 @@ impl AuthorityName {
     }
 }
 
-fn params(common_name: &str, begin: Timestamp, end: Timestamp) -> CertificateParams {
+fn params(common_name: &str, key: &SimKey, begin: Timestamp, end: Timestamp) -> CertificateParams {
     let mut params = CertificateParams::default();
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
@@ -219,6 +231,8 @@ fn params(common_name: &str, begin: Timestamp, end: Timestamp) -> CertificatePar
     params.distinguished_name = name;
     params.not_before = date!(begin);
     params.not_after = date!(end);
+    params.serial_number = Some(serial_of(key));
+    params.key_identifier_method = key_identifier(key);
     params.use_authority_key_identifier_extension = true;
     params
 }

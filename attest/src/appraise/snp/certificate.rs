@@ -4,6 +4,7 @@ use x509_parser::prelude::{X509Certificate, X509Extension};
 
 use super::{AmdRoot, SigningKey, SnpProduct, SnpReport, SnpTcb};
 use crate::appraise::{AppraisalError, Root};
+use crate::crypto::P384_SPKI_PREFIX;
 use crate::{Reason, Timestamp};
 
 /// A versioned endorsement key whose chain was verified.
@@ -158,9 +159,3 @@ const HWID: u8 = 4;
 const CSP_ID: u8 = 5;
 /// Key usage and basic constraints.
 const STANDARD: [&[u8]; 2] = [&[0x55, 0x1d, 0x0f], &[0x55, 0x1d, 0x13]];
-
-/// `SEQUENCE { SEQUENCE { id-ecPublicKey, secp384r1 }, BIT STRING }` up to the point (RFC 5480 section 2).
-const P384_SPKI_PREFIX: &[u8] = &[
-    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00,
-    0x22, 0x03, 0x62, 0x00,
-];

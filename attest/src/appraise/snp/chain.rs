@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
 use x509_parser::prelude::{AlgorithmIdentifier, X509Certificate, X509Name};
 
 use super::{AmdRoot, SigningKey, SnpProduct, Vek};
 use crate::appraise::AppraisalError;
 use crate::appraise::x509::{certificate_window, crl_window, parse, parse_crl, within};
+use crate::crypto::{Scheme, verifies};
 use crate::evidence::SnpEndorsements;
 use crate::{Reason, Timestamp};
 
@@ -172,9 +172,7 @@ fn pss(issuer: &X509Certificate<'_>, algorithm: &AlgorithmIdentifier<'_>, tbs: &
     let key = issuer.public_key();
     algorithm.algorithm.as_bytes() == RSASSA_PSS
         && [RSA_ENCRYPTION, RSASSA_PSS].contains(&key.algorithm.algorithm.as_bytes())
-        && UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, &key.subject_public_key.data)
-            .verify(tbs, signature)
-            .is_ok()
+        && verifies(Scheme::RsaPssSha384, &key.subject_public_key.data, tbs, signature)
 }
 
 fn named(what: &str, name: &X509Name<'_>, expected: &str) -> Result<(), AppraisalError> {

@@ -1,9 +1,8 @@
 //! The attestation report itself.
 
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
-
 use crate::Reason;
 use crate::appraise::AppraisalError;
+use crate::crypto::{Scheme, verifies};
 
 /// A report of version 2 to 5, as it stands. Nothing is verified.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -144,14 +143,15 @@ impl SnpReport {
             return Err(form("the signature of the report", "zero bytes behind r and s", "others"));
         }
         let fixed: Vec<u8> = r[..48].iter().rev().chain(s[..48].iter().rev()).copied().collect();
-        UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, point).verify(&self.signed, &fixed).map_err(|_| {
-            AppraisalError::new(
-                Reason::QuoteSignature,
-                "the signature of the report",
-                "one by the key of its certificate",
-                "another signature",
-            )
-        })
+        if verifies(Scheme::P384Sha384Fixed, point, &self.signed, &fixed) {
+            return Ok(());
+        }
+        Err(AppraisalError::new(
+            Reason::QuoteSignature,
+            "the signature of the report",
+            "one by the key of its certificate",
+            "another signature",
+        ))
     }
 
     /// What no policy may allow: the same as for TDX, where the appraising library refuses it.

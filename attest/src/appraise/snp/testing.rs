@@ -73,7 +73,7 @@ impl TestAmd {
     }
 
     pub(crate) fn vek_spki(&self) -> Vec<u8> {
-        self.0.vek_spki().unwrap()
+        self.0.vek_spki()
     }
 
     pub(crate) fn endorsements(&self, spec: &VekSpec) -> SnpEndorsements {

@@ -10,9 +10,10 @@
 
 use std::path::Path;
 
-use x509_parser::pem::Pem;
-
-use super::folder::{GENERATE, KEYS, PRIVATE, PUBLIC, SimFolderError, read, read_certificate, replace, write};
+use super::folder::{
+    GENERATE, KEYS, PRIVATE, PRIVATE_KEY, PUBLIC, SimFolderError, read, read_certificate, read_private_key, replace,
+    write,
+};
 use crate::Timestamp;
 use crate::appraise::Root;
 use crate::appraise::snp::{AmdRoot, AmdSet};
@@ -54,7 +55,7 @@ pub(super) fn store(amd: &SimAmd, folder: &Path) -> Result<(), SimFolderError> {
 pub(super) fn store_keys(amd: &SimAmd, private: &Path) -> Result<(), SimFolderError> {
     let Some(keys) = &amd.keys else { return Ok(()) };
     for (file, der) in FILES.iter().zip(keys.to_pkcs8()?) {
-        write(&private.join(file), pem(LABEL, &der).as_bytes(), PRIVATE)?;
+        write(&private.join(file), pem(PRIVATE_KEY, &der).as_bytes(), PRIVATE)?;
     }
     Ok(())
 }
@@ -66,14 +67,7 @@ pub(super) fn renew(amd: &SimAmd, folder: &Path) -> Result<(), SimFolderError> {
 }
 
 fn read_keys(private: &Path) -> Result<AmdKeys, SimFolderError> {
-    let key = |file: &str| {
-        let path = private.join(file);
-        let text = read(&path)?;
-        match Pem::iter_from_buffer(text.as_bytes()).next() {
-            Some(Ok(block)) if block.label == LABEL => Ok(block.contents),
-            _ => Err(SimFolderError::Content { path, found: "no private key in PEM".into(), remedy: GENERATE }),
-        }
-    };
+    let key = |file: &str| read_private_key(&private.join(file));
     let [root, ca, vek] = [key(FILES[0])?, key(FILES[1])?, key(FILES[2])?];
     Ok(AmdKeys::from_pkcs8([&root, &ca, &vek])?)
 }
@@ -85,4 +79,3 @@ fn root(der: Vec<u8>) -> AmdRoot {
 const ROOT: &str = "ark.pem";
 const COLLATERAL: &str = "collateral-snp.json";
 const FILES: [&str; 3] = ["ark.pem", "ask.pem", "vcek.pem"];
-const LABEL: &str = "PRIVATE KEY";

@@ -5,12 +5,19 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use x509_parser::pem::Pem;
+use zeroize::Zeroizing;
+
 use crate::Timestamp;
 use crate::appraise::{CollateralId, pem_certificates};
+use crate::crypto;
 use crate::sim::SimError;
 
 /// Where the private keys are, in the folder.
 pub(super) const KEYS: &str = "keys";
+
+/// The label of a private key in PEM.
+pub(super) const PRIVATE_KEY: &str = "PRIVATE KEY";
 
 /// Modes of files.
 pub(super) const PUBLIC: u32 = 0o644;
@@ -25,6 +32,17 @@ pub(super) fn read_certificate(path: &Path) -> Result<Vec<u8>, SimFolderError> {
     match (certificates.pop(), certificates.is_empty()) {
         (Some(certificate), true) => Ok(certificate),
         _ => Err(content("other than one certificate in PEM".into())),
+    }
+}
+
+/// In PKCS#8.
+pub(super) fn read_private_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, SimFolderError> {
+    let text = Zeroizing::new(read(path)?);
+    match Pem::iter_from_buffer(text.as_bytes()).next() {
+        Some(Ok(block)) if block.label == PRIVATE_KEY => Ok(Zeroizing::new(block.contents)),
+        _ => {
+            Err(SimFolderError::Content { path: path.into(), found: "no private key in PEM".into(), remedy: GENERATE })
+        }
     }
 }
 
@@ -60,7 +78,7 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), SimFolderError>
 /// A part of a file name that no other draft has: in containers, process ids and what a crash left behind repeat.
 pub(super) fn unique() -> Result<String, SimFolderError> {
     let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| SimError::Key("the system has no random bytes to give".into()))?;
+    crypto::fill(&mut bytes).map_err(|_| SimError::Key("the system has no random bytes to give".into()))?;
     Ok(hex::encode(bytes))
 }
 

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::folder::{GENERATE, KEYS, PRIVATE, PUBLIC, SimFolderError, read, read_certificate, replace, write};
+use super::folder::{
+    GENERATE, KEYS, PRIVATE, PUBLIC, SimFolderError, read, read_certificate, read_private_key, replace, write,
+};
 use crate::Timestamp;
 use crate::appraise::{AppraisalError, Collateral};
 use crate::sim::{Authority, AuthorityName, SimKey, SimKeys, SimPublic, pem_chain};
@@ -77,11 +79,7 @@ fn read_keys(folder: &Path, root_der: &[u8]) -> Result<SimKeys, SimFolderError> 
 }
 
 fn read_key(path: &Path) -> Result<SimKey, SimFolderError> {
-    SimKey::from_pem(&read(path)?).map_err(|error| SimFolderError::Content {
-        path: path.into(),
-        found: format!("no P-256 key in PEM: {error}"),
-        remedy: GENERATE,
-    })
+    Ok(SimKey::from_pkcs8(&read_private_key(path)?)?)
 }
 
 fn read_collateral(path: &Path, tee: Tee, root_der: &[u8], now: Timestamp) -> Result<Collateral, SimFolderError> {

@@ -2,6 +2,7 @@
 
 use super::super::SimError;
 use crate::Timestamp;
+use crate::crypto::Failed;
 
 /// The fields of a certificate.
 pub(super) struct Tbs<'a> {
@@ -103,7 +104,7 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
 }
 
 /// The signature that a key could not make: out of memory, or of randomness.
-pub(super) fn unsigned<E>(_: E) -> SimError {
+pub(super) fn unsigned(_: Failed) -> SimError {
     SimError::Key("a signature of the simulated AMD could not be made".into())
 }
 

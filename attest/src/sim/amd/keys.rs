@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::encoding::AsDer as _;
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PSS_SHA384};
+use zeroize::Zeroizing;
 
 use super::super::SimError;
 use super::der::{
@@ -13,6 +10,7 @@ use super::der::{
 };
 use crate::Timestamp;
 use crate::appraise::snp::{SigningKey, SnpProduct};
+use crate::crypto::{Failed, P384_SPKI_PREFIX, P384Key, RsaKey};
 
 /// What a certificate of a VCEK or VLEK says.
 #[derive(Clone)]
@@ -72,36 +70,29 @@ impl CaSpec {
 
 /// One key for all roots, one for all CAs, and one in every simulated chip.
 pub(crate) struct AmdKeys {
-    root: RsaKeyPair,
-    ca: RsaKeyPair,
-    vek: EcdsaKeyPair,
+    root: RsaKey,
+    ca: RsaKey,
+    vek: P384Key,
 }
 
 impl AmdKeys {
     /// Takes a fifth of a second or so.
     pub(crate) fn generate() -> Result<Self, SimError> {
-        let rsa = || RsaKeyPair::generate(KeySize::Rsa2048).map_err(unmade);
-        let vek = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).map_err(unmade)?;
+        let rsa = || RsaKey::generate_2048().map_err(unmade);
+        let vek = P384Key::generate().map_err(unmade)?;
         Ok(Self { root: rsa()?, ca: rsa()?, vek })
     }
 
     /// PKCS#8: root, CA, chip.
-    pub(crate) fn to_pkcs8(&self) -> Result<[Vec<u8>; 3], SimError> {
-        let der = |key: Result<aws_lc_rs::encoding::Pkcs8V1Der<'static>, _>| key.map(|der| der.as_ref().to_vec());
-        Ok([
-            der(self.root.as_der()).map_err(unmade)?,
-            der(self.ca.as_der()).map_err(unmade)?,
-            self.vek.to_pkcs8v1().map_err(unmade)?.as_ref().to_vec(),
-        ])
+    pub(crate) fn to_pkcs8(&self) -> Result<[Zeroizing<Vec<u8>>; 3], SimError> {
+        let whole = || Ok([self.root.pkcs8()?, self.ca.pkcs8()?, self.vek.to_pkcs8()?]);
+        whole().map_err(unmade)
     }
 
     pub(crate) fn from_pkcs8([root, ca, vek]: [&[u8]; 3]) -> Result<Self, SimError> {
-        let wrong = |rejected: aws_lc_rs::error::KeyRejected| SimError::Key(rejected.to_string());
-        Ok(Self {
-            root: RsaKeyPair::from_pkcs8(root).map_err(wrong)?,
-            ca: RsaKeyPair::from_pkcs8(ca).map_err(wrong)?,
-            vek: EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, vek).map_err(wrong)?,
-        })
+        let wrong = |kind: &str| SimError::Key(format!("it is not {kind} in PKCS#8"));
+        let rsa = |der| RsaKey::from_pkcs8(der).map_err(|_| wrong("an RSA key"));
+        Ok(Self { root: rsa(root)?, ca: rsa(ca)?, vek: P384Key::from_pkcs8(vek).map_err(|_| wrong("a P-384 key"))? })
     }
 
     pub(crate) fn root(&self, product: SnpProduct, window: (Timestamp, Timestamp)) -> Result<Vec<u8>, SimError> {
@@ -111,7 +102,7 @@ impl AmdKeys {
             issuer: &name,
             subject: &name,
             window,
-            spki: &rsa_spki(self.root.public_key().as_ref()),
+            spki: &rsa_spki(self.root.public_pkcs1()),
             extensions: [basic_constraints(true), key_usage(0x06)].concat(),
         };
         sign(&self.root, &tbs.to_der())
@@ -123,7 +114,7 @@ impl AmdKeys {
             issuer: &root_name(spec.product),
             subject: &spec.subject,
             window: spec.window,
-            spki: &rsa_spki(self.ca.public_key().as_ref()),
+            spki: &rsa_spki(self.ca.public_pkcs1()),
             extensions: [basic_constraints(spec.ca), key_usage(spec.key_usage)].concat(),
         };
         sign(&self.root, &tbs.to_der())
@@ -141,15 +132,15 @@ impl AmdKeys {
             extensions.extend(extension(&amd_oid(&[5]), false, &ia5(csp_id)));
         }
         extensions.extend(spec.further.concat());
-        let own = self.vek_spki()?;
+        let own = self.vek_spki();
         let spki = spec.key.as_ref().unwrap_or(&own);
         let (issuer, subject) = (&spec.issuer, &spec.subject);
         let tbs = Tbs { serial: 0, issuer, subject, window: spec.window, spki, extensions };
         sign(&self.ca, &tbs.to_der())
     }
 
-    pub(crate) fn vek_spki(&self) -> Result<Vec<u8>, SimError> {
-        Ok(self.vek.public_key().as_der().map_err(unmade)?.as_ref().to_vec())
+    pub(crate) fn vek_spki(&self) -> Vec<u8> {
+        [P384_SPKI_PREFIX, self.vek.point()].concat()
     }
 
     /// The list of a root, with its ASK and ASVK on it or not.
@@ -165,8 +156,8 @@ impl AmdKeys {
 
     /// Puts the signature where a report has it: r and s, little-endian, 72 bytes each.
     pub(crate) fn sign_report(&self, report: &mut [u8; 1184]) -> Result<(), SimError> {
-        let signature = self.vek.sign(&SystemRandom::new(), &report[..0x2A0]).map_err(unsigned)?;
-        for (half, offset) in signature.as_ref().chunks(48).zip([0x2A0, 0x2E8]) {
+        let signature = self.vek.sign_fixed(&report[..0x2A0]).map_err(unsigned)?;
+        for (half, offset) in signature.chunks(48).zip([0x2A0, 0x2E8]) {
             for (to, from) in report[offset..offset + 48].iter_mut().zip(half.iter().rev()) {
                 *to = *from;
             }
@@ -181,13 +172,11 @@ impl fmt::Debug for AmdKeys {
     }
 }
 
-fn sign(key: &RsaKeyPair, tbs: &[u8]) -> Result<Vec<u8>, SimError> {
-    let mut signature = vec![0; key.public_modulus_len()];
-    key.sign(&RSA_PSS_SHA384, &SystemRandom::new(), tbs, &mut signature).map_err(unsigned)?;
-    Ok(signed(tbs, &signature))
+fn sign(key: &RsaKey, tbs: &[u8]) -> Result<Vec<u8>, SimError> {
+    Ok(signed(tbs, &key.sign_pss_sha384(tbs).map_err(unsigned)?))
 }
 
-fn unmade<E>(_: E) -> SimError {
+fn unmade(_: Failed) -> SimError {
     SimError::Key("a key of the simulated AMD could not be made".into())
 }
 
