@@ -19,9 +19,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::error::Error;
 use crate::leg::permits::{Holder, Who};
-use crate::leg::socket::{Parked, Socket};
-use crate::server::connection::{self, Held};
+use crate::leg::socket::Socket;
+use crate::server::connection;
 use crate::server::crew::Crew;
+use crate::server::held::{Accepted, Held};
 use crate::server::node::{Node, RouteState};
 
 /// How long to wait when the process or the machine has no descriptors left (EMFILE; istio/ztunnel#1585).
@@ -106,15 +107,6 @@ impl Drop for Bound {
 pub enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
-}
-
-/// An accepted connection that no worker serves yet.
-#[derive(Debug)]
-pub struct Accepted {
-    socket: Parked,
-    source: Option<IpAddr>,
-    route: Arc<RouteState>,
-    held: Held,
 }
 
 /// One worker, as its listeners see it.

@@ -8,7 +8,6 @@ use inclavared_attest::path::Counters;
 
 use crate::error::Error;
 use crate::leg::Leg;
-use crate::leg::permits::Permit;
 use crate::leg::socket::Socket;
 use crate::path::close::{Below, Closing};
 use crate::path::live::Live;
@@ -16,23 +15,11 @@ use crate::path::reappraise::Standing;
 use crate::path::statement::Statement;
 use crate::relay::{self, Broken, Closed, Outcome};
 use crate::server::compat;
-use crate::server::crew::Place;
 use crate::server::ended::Report;
+use crate::server::held::Held;
 use crate::server::meet::{appraise, meet};
 use crate::server::node::{Node, RouteState};
 use crate::server::open::{Opened, open};
-use crate::server::places::Admission;
-
-/// What a connection holds for as long as it lives.
-#[derive(Debug)]
-pub struct Held {
-    /// Among all connections.
-    pub admission: Admission,
-    /// The turn to open a path, where the listener has waited for it.
-    pub opening: Option<Permit>,
-    /// With its worker.
-    pub place: Place,
-}
 
 /// Serves one accepted socket until it has ended.
 pub async fn serve(node: Arc<Node>, route: Arc<RouteState>, socket: Socket, source: Option<IpAddr>, mut held: Held) {

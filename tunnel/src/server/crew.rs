@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
-use crate::server::accept::Accepted;
+use crate::server::held::Accepted;
 
 /// Accepted sockets on their way to one worker. One that has so many to take gets no more: who accepted serves it.
 const WAITING: usize = 64;

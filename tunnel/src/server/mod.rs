@@ -7,6 +7,7 @@ pub mod compat;
 pub mod connection;
 pub mod crew;
 pub mod ended;
+pub mod held;
 mod join;
 pub mod log;
 mod meet;

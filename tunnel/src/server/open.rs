@@ -20,7 +20,7 @@ use crate::path::opening::{Asked, receive_start, while_client_stays, while_clien
 use crate::path::quoting::{Fresh, Leaf, Pending};
 use crate::path::statement::Statement;
 use crate::server::below::{Verifier, below};
-use crate::server::connection::Held;
+use crate::server::held::Held;
 use crate::server::join::{From, join};
 use crate::server::meet::Client;
 use crate::server::node::{Node, RouteState};

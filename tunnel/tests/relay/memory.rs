@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use inclavared_tunnel::leg::permits::Who;
 use inclavared_tunnel::leg::socket::Socket;
-use inclavared_tunnel::server::connection::{self, Held};
+use inclavared_tunnel::server::connection;
 use inclavared_tunnel::server::crew::Crew;
+use inclavared_tunnel::server::held::Held;
 use inclavared_tunnel::server::node::{Pki, RouteState, Service};
 use inclavared_wire::frame::FrameKind;
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
 use inclavared_config::Target;
 use inclavared_tunnel::error::Error;
-use inclavared_tunnel::leg::Leg;
+use inclavared_tunnel::leg::DialledLeg;
 use inclavared_tunnel::leg::dial::server_name;
 use inclavared_tunnel::leg::handshake;
 use inclavared_tunnel::leg::socket::Socket;
@@ -32,7 +32,7 @@ pub(crate) fn socket_from(source: IpAddr, to: SocketAddr) -> TcpStream {
 }
 
 /// A leg from there, whose handshake has ended. The client shows no evidence.
-pub(crate) fn leg_from(client: &Client, source: IpAddr, to: SocketAddr) -> Result<Leg, Error> {
+pub(crate) fn leg_from(client: &Client, source: IpAddr, to: SocketAddr) -> Result<DialledLeg, Error> {
     let stream = socket_from(source, to);
     stream.set_nonblocking(true).unwrap();
     let name = server_name(&Target::from(to));
@@ -43,7 +43,7 @@ pub(crate) fn leg_from(client: &Client, source: IpAddr, to: SocketAddr) -> Resul
 }
 
 /// A stream from there through a path to an echo, which has carried a byte each way.
-pub(crate) fn stream_from(client: &Client, source: IpAddr, to: SocketAddr) -> Result<Leg, Error> {
+pub(crate) fn stream_from(client: &Client, source: IpAddr, to: SocketAddr) -> Result<DialledLeg, Error> {
     let mut leg = leg_from(client, source, to)?;
     let path = client.open(&mut leg)?;
     client.start(&mut leg, &path);
@@ -53,7 +53,7 @@ pub(crate) fn stream_from(client: &Client, source: IpAddr, to: SocketAddr) -> Re
 }
 
 /// A byte goes through the stream and comes back.
-pub(crate) fn echo(client: &Client, leg: &mut Leg) -> Result<(), Error> {
+pub(crate) fn echo(client: &Client, leg: &mut DialledLeg) -> Result<(), Error> {
     client.run(async {
         leg.send(FrameKind::Data, b"x").await?;
         let frame = leg.source.frame().await?;

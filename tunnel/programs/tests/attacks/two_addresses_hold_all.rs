@@ -4,7 +4,7 @@
 //! that were admitted no stranger gets; and a stranger's stream that carries nothing ends.
 
 use inclavared_attest::Reason;
-use inclavared_tunnel::leg::Leg;
+use inclavared_tunnel::leg::DialledLeg;
 
 use crate::harness::{Hop, World};
 use crate::program::Program;
@@ -58,8 +58,9 @@ fn streams_of_two_addresses_leave_some_to_a_third_and_to_hops_their_share() {
     let client = Client::new(&world);
     let anybody = crate::harness::tcp(&anybody);
     // As many as each gets: 30 places are the strangers' in all.
-    let fill =
-        |number| -> Vec<Leg> { (0..40).map_while(|_| stream_from(&client, address(number), anybody).ok()).collect() };
+    let fill = |number| -> Vec<DialledLeg> {
+        (0..40).map_while(|_| stream_from(&client, address(number), anybody).ok()).collect()
+    };
     let (first, second) = (fill(1), fill(2));
     assert!(first.len() >= second.len() && second.len() > 1, "{} and {}", first.len(), second.len());
     let mut third = stream_from(&client, address(3), anybody).expect("a third address is shut out");

@@ -3,7 +3,7 @@
 //! Refused is the header: nothing of the payload comes, and nobody waits for it.
 
 use inclavared_attest::Reason;
-use inclavared_tunnel::leg::Leg;
+use inclavared_tunnel::leg::DialledLeg;
 use inclavared_wire::frame::{FrameKind, MAX_CONTROL, MAX_START, header};
 
 use crate::harness::World;
@@ -11,7 +11,7 @@ use crate::protocol::Client;
 use crate::strangers::{address, hop, leg_from, stream_from};
 
 /// The header alone goes out, as the whole of a record.
-fn announce(client: &Client, leg: &mut Leg, kind: FrameKind, len: usize) {
+fn announce(client: &Client, leg: &mut DialledLeg, kind: FrameKind, len: usize) {
     client.run(async {
         leg.sink.queue_record(&header(kind, len)).unwrap();
         leg.sink.flush().await.unwrap();
@@ -24,7 +24,7 @@ fn what_a_client_may_not_send_is_refused_by_its_header_in_every_state() {
     let workload = world.workload("--echo");
     let hop = hop(&world, "hop", workload.tcp(), "");
     let client = Client::new(&world);
-    type Reach = fn(&Client, &mut Leg);
+    type Reach = fn(&Client, &mut DialledLeg);
     let waiting: Reach = |_, _| ();
     let previewed: Reach = |client, leg| drop(client.open(leg).unwrap());
     let open: Reach = |client, leg| {
