@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use inclavared_tunnel::error::{Error, PeerMisbehaved};
 use inclavared_wire::frame::FrameKind;
 
 use crate::peers::Client;
-use crate::world::{QUICK, Random, World, connect, read_all, read_until_reset, reset, workload};
+use crate::world::{PATIENCE, QUICK, Random, World, connect, read_all, read_until_reset, reset, workload};
 
 const UP: usize = 700_001;
 const DOWN: usize = 500_003;
@@ -81,11 +82,17 @@ fn a_reset_of_the_client_is_a_reset_for_the_workload() {
     let mut random = Random::new(11);
     let world = World::new();
     for round in 0..8 {
-        let (target, served) = workload(|mut stream| read_until_reset(&mut stream));
+        // A client that leaves before its path is open is not told on: nothing was dialled for it.
+        let (open, opened) = channel();
+        let (target, served) = workload(move |mut stream| {
+            open.send(()).unwrap();
+            read_until_reset(&mut stream)
+        });
         let hops = world.pair(target, QUICK);
         let mut client = connect(hops[0].address);
         let bytes = Random::bytes(round, 1 + random.below(300_000));
         client.write_all(&bytes).unwrap();
+        opened.recv_timeout(PATIENCE).unwrap();
         thread::sleep(Duration::from_millis(random.next() % 40));
         reset(client);
         let came = served.join().unwrap();
