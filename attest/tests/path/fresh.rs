@@ -191,7 +191,8 @@ fn each_check_refuses_by_its_name() {
 fn over_anything_but_this_record_is_refused() {
     let chain = chain();
     let hop = &chain.hops[0];
-    let spoil: [(&str, &dyn Fn(&mut Record)); 3] = [
+    type Spoil<'a> = (&'a str, &'a dyn Fn(&mut Record));
+    let spoil: [Spoil<'_>; 3] = [
         ("leg", &|record| record.upstream.leg = LegId::from_bytes([1; 32])),
         ("OPEN", &|record| record.upstream.open = OpenDigest::from_bytes([1; 32])),
         ("sequence number", &|record| record.seq += 1),

@@ -233,7 +233,10 @@ mod tests {
         assert!(connections.arrive(from(1)).is_err(), "one source has no more than its limit");
         let newcomer = connections.arrive(from(3)).unwrap();
         assert_eq!(connections.taken(), 10);
-        let quick = || async { Ok(tokio::task::yield_now().await) };
+        let quick = || async {
+            tokio::task::yield_now().await;
+            Ok(())
+        };
         let mut ended = 0;
         for admission in &silent {
             ended += usize::from(matches!(admission.beside(quick()).await, Err(Error::Displaced { .. })));

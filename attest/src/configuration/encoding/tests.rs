@@ -146,12 +146,12 @@ fn another_order_or_one_twice_is_refused() {
     let roots = std::slice::from_ref(&root);
     assert!(Statement::decode(&raw(&[a.clone(), b.clone()], roots, &[1, 2])).is_ok());
     let cases = [
-        (raw(&[b.clone(), a.clone()], roots, &[]), "ways"),
+        (raw(&[b, a.clone()], roots, &[]), "ways"),
         (raw(&[a.clone(), a.clone()], roots, &[]), "ways"),
-        (raw(&[a.clone()], &[Root::Amd.bytes(), root.clone()], &[]), "roots"),
-        (raw(&[a.clone()], &[root.clone(), root.clone()], &[]), "roots"),
-        (raw(&[a.clone()], roots, &[2, 1]), "dangers"),
-        (raw(&[a.clone()], roots, &[2, 2]), "dangers"),
+        (raw(std::slice::from_ref(&a), &[Root::Amd.bytes(), root.clone()], &[]), "roots"),
+        (raw(std::slice::from_ref(&a), &[root.clone(), root.clone()], &[]), "roots"),
+        (raw(std::slice::from_ref(&a), roots, &[2, 1]), "dangers"),
+        (raw(std::slice::from_ref(&a), roots, &[2, 2]), "dangers"),
     ];
     for (bytes, field) in cases {
         let order = format!("{field} not in the order of their encodings, or one twice");

@@ -1,6 +1,8 @@
 //! A TLS 1.3 client of the attacker's own (RFC 8446): it offers what it likes, in each of its ClientHellos, and believes
 //! any certificate. One suite (TLS_AES_128_GCM_SHA256), one group (X25519), no certificate of its own.
 
+#![allow(clippy::result_large_err, reason = "an attacker's errors are few")]
+
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 

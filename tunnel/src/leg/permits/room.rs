@@ -152,7 +152,12 @@ mod tests {
 
     /// Whether it had to give way.
     async fn has_ended(stay: &Stay) -> bool {
-        stay.beside(async { Ok(tokio::task::yield_now().await) }).await.is_err()
+        stay.beside(async {
+            tokio::task::yield_now().await;
+            Ok(())
+        })
+        .await
+        .is_err()
     }
 
     #[tokio::test]
