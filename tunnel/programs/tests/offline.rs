@@ -155,7 +155,7 @@ fn what_is_no_evidence_is_not_judged() {
     let directory = folder.path().to_str().unwrap().to_owned();
     for (path, label, words) in [
         (&empty, "evidence-form", "an empty file"),
-        (&garbage, "evidence-form", "neither a quote, nor a report, nor a certificate"),
+        (&garbage, "evidence-form", "neither a quote, nor a report, nor evidence, nor a certificate"),
         (&huge, "file", "more than 1048576 bytes"),
         (&missing, "file", "name a readable file"),
         (&directory, "file", "name a readable file"),
