@@ -95,7 +95,7 @@ impl Source {
     }
 
     /// `received` is what the handshake left unread: ciphertext, of at most [`tls::MAX_UNREAD`] bytes, or
-    /// [`MAX_PARKED`](super::MAX_PARKED) where the leg stood ready.
+    /// `MAX_PARKED` where the leg stood ready.
     pub fn tls(socket: Rc<Socket>, link: Rc<Link>, opener: Opener, received: BytesMut, framed: bool) -> Self {
         let all = if opener.is_of_client() { Admits::OF_SERVER } else { Admits::OF_CLIENT };
         let assembler = framed.then(|| Assembler::new(all));

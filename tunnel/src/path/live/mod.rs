@@ -1,7 +1,7 @@
 //! A path while it lives: CHALLENGE down, REFRESH up (docs/PROTOCOL.md sections 3 and 4).
 //!
 //! The relay hands the frames over and goes on with the data; what takes long is done beside it. What is to be done, and
-//! when, is the [`machine`]'s to say. Here are its clock, the leg's links, the quoter and the verifier, and the newest
+//! when, is the `machine`'s to say. Here are its clock, the leg's links, the quoter and the verifier, and the newest
 //! state of the path below.
 
 mod machine;
